@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,6 +25,7 @@ type ObserverConfig struct {
 	Addr     string              // where to listen, ":8080"; port 0 takes a free one
 	Gatherer prometheus.Gatherer // what /metrics shows
 	Ready    func() error        // nil: ready; the error's text is the answer of /readyz
+	Note     func() string       // may be nil: what else to say on /readyz, of a fault that is no reason not to be ready
 	PProf    bool                // serve /debug/pprof/ too: it shows memory, so only when asked
 	Log      *slog.Logger
 }
@@ -32,7 +34,7 @@ type ObserverConfig struct {
 // speaks plain HTTP and holds nothing secret.
 //
 //	/healthz  200 as long as the process answers
-//	/readyz   200, or 503 with the reason
+//	/readyz   200, maybe with a note, or 503 with the reason
 //	/metrics  Prometheus and OpenMetrics text
 type Observer struct {
 	listener net.Listener
@@ -100,7 +102,7 @@ func routes(c ObserverConfig) http.Handler {
 			answer(w, http.StatusServiceUnavailable, "not ready: "+err.Error())
 			return
 		}
-		answer(w, http.StatusOK, "ok")
+		answer(w, http.StatusOK, strings.Join(append([]string{"ok"}, c.notes()...), "\n"))
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(c.Gatherer, promhttp.HandlerOpts{
 		ErrorLog:            slog.NewLogLogger(c.Log.Handler(), slog.LevelWarn),
@@ -115,6 +117,16 @@ func routes(c ObserverConfig) http.Handler {
 		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	}
 	return mux
+}
+
+func (c ObserverConfig) notes() []string {
+	if c.Note == nil {
+		return nil
+	}
+	if note := c.Note(); note != "" {
+		return []string{"note: " + note}
+	}
+	return nil
 }
 
 func answer(w http.ResponseWriter, status int, text string) {

@@ -29,12 +29,14 @@ func TestObserverAnswers(t *testing.T) {
 	tests := map[string]struct {
 		method, path string
 		ready        func() error
+		note         string
 		pprof        bool
 		wantStatus   int
 		wantBody     string
 	}{
 		"alive whether ready or not":       {path: "/healthz", ready: unready, wantStatus: 200, wantBody: "ok\n"},
 		"ready":                            {path: "/readyz", ready: ready, wantStatus: 200, wantBody: "ok\n"},
+		"ready with a note":                {path: "/readyz", ready: ready, note: "order is wrong", wantStatus: 200, wantBody: "ok\nnote: order is wrong\n"},
 		"not ready says why":               {path: "/readyz", ready: unready, wantStatus: 503, wantBody: "not ready: informer caches are not filled yet\n"},
 		"metrics of the given registry":    {path: "/metrics", ready: ready, wantStatus: 200, wantBody: "keyroll_test_info 1\n"},
 		"profiles are off unless asked":    {path: "/debug/pprof/", ready: ready, wantStatus: 404},
@@ -46,6 +48,7 @@ func TestObserverAnswers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			config := testConfig(tc.ready)
 			config.PProf = tc.pprof
+			config.Note = func() string { return tc.note }
 			recorder := httptest.NewRecorder()
 			routes(config).ServeHTTP(recorder, httptest.NewRequestWithContext(t.Context(), tc.method, tc.path, nil))
 			if recorder.Code != tc.wantStatus {

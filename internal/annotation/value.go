@@ -1,0 +1,108 @@
+package annotation
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/util/validation"
+)
+
+// A check tells what is wrong with a value and what to write instead.
+type check func(value string) error
+
+var (
+	vaultName = regexp.MustCompile(`^[A-Za-z][0-9A-Za-z-]{1,22}[0-9A-Za-z]$`)
+	guid      = regexp.MustCompile(`^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`)
+	tenant    = regexp.MustCompile(`^[0-9A-Za-z]([0-9A-Za-z.-]{0,251}[0-9A-Za-z])?$`)
+	// Generated names are Keyroll's alone: a person's Secret or class of such a
+	// name would meet the generated one sooner or later.
+	generatedName = regexp.MustCompile(`^keyroll-[0-9a-f]{32}$`)
+)
+
+// CheckVault tells whether v can be the name of a Key Vault.
+func CheckVault(v string) error {
+	if vaultName.MatchString(v) && !strings.Contains(v, "--") {
+		return nil
+	}
+	host := strings.TrimPrefix(strings.ToLower(v), "https://")
+	if name, _, ok := strings.Cut(host, "."); ok && vaultName.MatchString(name) {
+		return fmt.Errorf("is not a Key Vault name; write the name alone: %s", name)
+	}
+	return errors.New("is not a Key Vault name; write 3 to 24 letters, digits and single '-', a letter first, no '-' last")
+}
+
+// CheckClientID tells whether v can be the client id of a managed identity or application.
+func CheckClientID(v string) error {
+	if guid.MatchString(v) {
+		return nil
+	}
+	return errors.New("is not a client id; write the identity's client id, such as 01234567-89ab-cdef-0123-456789abcdef")
+}
+
+// CheckTenantID tells whether v can name a directory: its id, or one of its domains.
+func CheckTenantID(v string) error {
+	if tenant.MatchString(v) {
+		return nil
+	}
+	return errors.New("is not a directory; write its id, such as 01234567-89ab-cdef-0123-456789abcdef")
+}
+
+// checkName is for names of objects in Kubernetes: what is the kind of object.
+func checkName(what string) check {
+	return func(v string) error {
+		if len(validation.IsDNS1123Subdomain(v)) > 0 {
+			return fmt.Errorf("is not a name of a %s; write lower-case letters, digits, '-' and '.', as kubectl shows it", what)
+		}
+		return nil
+	}
+}
+
+func checkSecret(v string) error {
+	if generatedName.MatchString(v) {
+		return errors.New("is kept for names that Keyroll generates; choose another")
+	}
+	return checkName("Secret")(v)
+}
+
+func checkClass(v string) error {
+	if generatedName.MatchString(v) {
+		return errors.New("is a class that Keyroll generates; write keyroll.dev/objects instead of naming it")
+	}
+	return checkName("SecretProviderClass")(v)
+}
+
+func checkContainer(v string) error {
+	if len(validation.IsDNS1123Label(v)) > 0 {
+		return errors.New("is not a container's name; write names from the pod template, or remove the annotation to have all")
+	}
+	return nil
+}
+
+func checkMountPath(v string) error {
+	switch {
+	case !path.IsAbs(v):
+		return errors.New("is not an absolute path; write one such as " + DefaultMountPath)
+	case strings.ContainsFunc(v, func(r rune) bool { return r < ' ' || r == 0x7f || r == ':' || r == '�' }):
+		return errors.New("holds ':' or a control character; write a path such as " + DefaultMountPath)
+	case v == "/":
+		return errors.New("would hide the container's whole file system; write a directory such as " + DefaultMountPath)
+	case len(v) > 1024:
+		return errors.New("is longer than 1024 bytes; write a shorter path")
+	case path.Clean(v) != v:
+		return fmt.Errorf("is not in its shortest form; write %q", echo(path.Clean(v)))
+	}
+	return nil
+}
+
+func oneOf(values ...string) check {
+	return func(v string) error {
+		if slices.Contains(values, v) {
+			return nil
+		}
+		return errors.New(`is none of its values; write "` + strings.Join(values, `" or "`) + `"`)
+	}
+}
