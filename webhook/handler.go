@@ -1,0 +1,232 @@
+package webhook
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"mime"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	admissionv1 "k8s.io/api/admission/v1"
+	kjson "sigs.k8s.io/json"
+
+	"keyroll.dev/internal/dependency"
+)
+
+const (
+	// maxBody is the largest review that is read. An object is at most 1.5 MiB
+	// in etcd, and an update brings two.
+	maxBody = 3 << 20
+	// maxBodies is how many bytes of reviews are held at once.
+	maxBodies = 32 << 20
+)
+
+// Config is what a [Handler] needs.
+type Config struct {
+	Cluster  Cluster
+	Fallback dependency.Fallback
+	// Timeout bounds one request; it is shorter than the API server's, so that
+	// it gets our answer.
+	Timeout time.Duration
+	// Patience is how long an answer is held back that lagging caches may be the
+	// cause of; 0 answers at once.
+	Patience   time.Duration
+	Log        *slog.Logger
+	Registerer prometheus.Registerer
+}
+
+// Handler serves /pods and /workloads. It is safe for concurrent use.
+type Handler struct {
+	cluster  Cluster
+	fallback dependency.Fallback
+	timeout  time.Duration
+	patience time.Duration
+	log      *slog.Logger
+	metrics  *metrics
+	mux      *http.ServeMux
+	held     atomic.Int64 // bytes of request bodies in memory
+}
+
+// New returns a Handler.
+func New(c Config) (*Handler, error) {
+	switch {
+	case c.Cluster == nil:
+		return nil, errors.New("webhook needs a Cluster")
+	case c.Timeout <= 0:
+		return nil, errors.New("webhook needs a Timeout")
+	case c.Patience < 0 || c.Patience >= c.Timeout:
+		return nil, fmt.Errorf("patience of %s must be shorter than the timeout of %s", c.Patience, c.Timeout)
+	case c.Log == nil:
+		return nil, errors.New("webhook needs a Log")
+	case c.Registerer == nil:
+		return nil, errors.New("webhook needs a Registerer")
+	}
+	m, err := newMetrics(c.Registerer)
+	if err != nil {
+		return nil, fmt.Errorf("register metrics: %w", err)
+	}
+	h := &Handler{
+		cluster: c.Cluster, fallback: c.Fallback, timeout: c.Timeout, patience: c.Patience,
+		log: c.Log, metrics: m, mux: http.NewServeMux(),
+	}
+	h.mux.Handle("/pods", h.serve("pods", h.admitPod))
+	h.mux.Handle("/workloads", h.serve("workloads", h.admitWorkload))
+	return h, nil
+}
+
+// ServeHTTP answers one admission review.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.mux.ServeHTTP(w, r) }
+
+type admit func(context.Context, *admissionv1.AdmissionRequest) answer
+
+// exchange is one request and what becomes of it.
+type exchange struct {
+	webhook string
+	request *admissionv1.AdmissionRequest // nil until it is understood
+	answer  answer
+	err     error // why an HTTP error is answered
+}
+
+func (h *Handler) serve(webhook string, admit admit) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		h.metrics.inFlight.Inc()
+		defer h.metrics.inFlight.Dec()
+		e := &exchange{webhook: webhook}
+		body := h.answer(e, w, r, admit)
+		if e.err != nil {
+			http.Error(w, e.err.Error(), int(e.answer.code))
+		} else {
+			w.Header().Set("Content-Type", contentTypeJSON)
+			w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+			// The API server may have given up on us; then there is nobody to tell.
+			_, _ = w.Write(body)
+		}
+		h.metrics.duration.WithLabelValues(webhook).Observe(time.Since(start).Seconds())
+		h.record(e)
+	})
+}
+
+// answer reads a request, decides and encodes. Where that is not possible
+// e.err is set, and e.answer has the HTTP status.
+func (h *Handler) answer(e *exchange, w http.ResponseWriter, r *http.Request, admit admit) (body []byte) {
+	defer h.rescue(e)
+	ctx, cancel := context.WithTimeout(r.Context(), h.timeout)
+	defer cancel()
+	in := &budgeted{held: &h.held, body: http.MaxBytesReader(w, r.Body, maxBody)}
+	defer in.release()
+	if e.request, e.answer = readReview(r, in); e.request == nil {
+		e.err = errors.New(e.answer.message)
+		return nil
+	}
+	e.answer = admit(ctx, e.request)
+	body, err := e.answer.review(e.request.UID)
+	if err != nil {
+		e.answer, e.err = failed(AnswerNotEncoded, http.StatusInternalServerError, "%v", err), err
+	}
+	return body
+}
+
+// rescue turns a panic into an HTTP error. What was panicked with is not
+// logged: it may hold parts of the object.
+func (h *Handler) rescue(e *exchange) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	h.metrics.panics.Inc()
+	h.log.Error("Admission panicked", "webhook", e.webhook, "kind", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
+	e.err = errors.New("internal error")
+	e.answer = failed(Panicked, http.StatusInternalServerError, "internal error")
+}
+
+// readReview reads the review that an HTTP request carries. Without a request
+// in it, the answer says why.
+func readReview(r *http.Request, body io.Reader) (*admissionv1.AdmissionRequest, answer) {
+	if r.Method != http.MethodPost {
+		return nil, failed(MethodNotAllowed, http.StatusMethodNotAllowed, "send admission reviews by POST")
+	}
+	if mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || mediaType != contentTypeJSON {
+		return nil, failed(NotJSON, http.StatusUnsupportedMediaType, "send %s", contentTypeJSON)
+	}
+	var raw bytes.Buffer
+	// One allocation for nearly every review, and no more than that on trust.
+	raw.Grow(int(min(max(r.ContentLength, 0), 64<<10)) + bytes.MinRead)
+	if _, err := raw.ReadFrom(body); err != nil {
+		return nil, unreadable(err)
+	}
+	var review admissionv1.AdmissionReview
+	switch err := kjson.UnmarshalCaseSensitivePreserveInts(raw.Bytes(), &review); {
+	case err != nil:
+		return nil, failed(NotAReview, http.StatusBadRequest, "the body is not an admission review: not JSON of its type")
+	case review.APIVersion != admissionReviewGroup || review.Kind != admissionReviewKind:
+		return nil, failed(NotAReview, http.StatusBadRequest, "the body is not an %s of %s", admissionReviewKind, admissionReviewGroup)
+	case review.Request == nil || review.Request.UID == "":
+		return nil, failed(NotAReview, http.StatusBadRequest, "the admission review holds no request with a uid")
+	}
+	return review.Request, answer{}
+}
+
+// errBusy is the end of a body for which there is no room.
+var errBusy = errors.New("too many requests are being answered")
+
+func unreadable(err error) answer {
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return failed(BodyTooLarge, http.StatusRequestEntityTooLarge, "the admission review is larger than %d bytes", maxBody)
+	case errors.Is(err, errBusy):
+		return failed(Busy, http.StatusServiceUnavailable, "%v", err)
+	}
+	return failed(BodyUnreadable, http.StatusBadRequest, "the body ended early")
+}
+
+// budgeted counts the bytes of a body among those that the process holds. They
+// count as they come, so that a sender who only promises many takes no room.
+type budgeted struct {
+	held *atomic.Int64
+	body io.Reader
+	mine int64
+}
+
+func (b *budgeted) Read(p []byte) (int, error) {
+	n, err := b.body.Read(p)
+	b.mine += int64(n)
+	if b.held.Add(int64(n)) > maxBodies {
+		return n, errBusy
+	}
+	return n, err
+}
+
+func (b *budgeted) release() { b.held.Add(-b.mine) }
+
+// record counts and logs an exchange. Names and reasons only: what is in an
+// object or in an answer is between its author and the API server.
+func (h *Handler) record(e *exchange) {
+	operation := "other"
+	level := slog.LevelDebug
+	args := []any{"webhook", e.webhook, "outcome", e.answer.outcome, "reason", e.answer.reason}
+	if r := e.request; r != nil {
+		if r.Operation == admissionv1.Create || r.Operation == admissionv1.Update {
+			operation = string(r.Operation)
+		}
+		args = append(args, "operation", operation, "kind", r.Kind.Kind, "namespace", r.Namespace, "name", r.Name, "uid", r.UID)
+	}
+	h.metrics.requests.WithLabelValues(e.webhook, operation, string(e.answer.outcome), string(e.answer.reason)).Inc()
+	switch e.answer.outcome {
+	case Refused:
+		level = slog.LevelInfo
+	case Failed:
+		level = slog.LevelWarn
+	case Patched, Unchanged:
+	}
+	h.log.Log(context.Background(), level, "Admission answered", args...)
+}

@@ -1,0 +1,114 @@
+package inject
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"keyroll.dev/internal/annotation"
+)
+
+// choose answers the containers that the annotation asks for, nil asking for
+// all. A name that no container has may belong to one that another webhook adds
+// later, so it is a warning as long as another name fits.
+func choose(pod PodSpec, names []string) (chosen []containerAt, problems annotation.Problems, warnings []string) {
+	all := pod.all()
+	if names == nil {
+		return all, nil, nil
+	}
+	var unknown []string
+	for _, name := range names {
+		if !slices.ContainsFunc(all, func(c containerAt) bool { return c.Name == name }) {
+			unknown = append(unknown, name)
+		}
+	}
+	for _, c := range all {
+		if slices.Contains(names, c.Name) {
+			chosen = append(chosen, c)
+		}
+	}
+	for _, name := range unknown {
+		if len(chosen) == 0 {
+			problems = append(problems, annotation.NewProblem(annotation.Containers, name,
+				"no container has this name; the pod has "+listNames(all)))
+			continue
+		}
+		warnings = append(warnings, fmt.Sprintf("%s: %q: no container has this name unless another webhook adds it; the pod has %s",
+			annotation.Containers, name, listNames(all)))
+	}
+	return chosen, problems, warnings
+}
+
+func listNames(all []containerAt) string {
+	names := make([]string, 0, len(all))
+	for _, c := range all {
+		names = append(names, c.Name)
+	}
+	return strings.Join(names, ", ")
+}
+
+// addition is what one container lacks.
+type addition struct {
+	containerAt
+	env   []envVar
+	mount bool
+}
+
+// envVar is one environment variable that is taken from the synced Secret.
+type envVar struct {
+	name string
+	from SecretKey
+}
+
+// addEnv puts into a what the container lacks of env. A variable that the
+// container sets itself, to something else, is a problem.
+func (a *addition) addEnv(env []envVar) annotation.Problems {
+	var problems annotation.Problems
+	for _, want := range env {
+		i := slices.IndexFunc(a.Env, func(e EnvVar) bool { return e.Name == want.name })
+		switch {
+		case i < 0:
+			a.env = append(a.env, want)
+		case !a.Env[i].is(want):
+			problems = append(problems, annotation.NewProblem(annotation.Env, want.name, fmt.Sprintf(
+				"container %q sets this variable itself; remove it there, take another name, or leave the container out with %s",
+				a.Name, annotation.Containers)))
+		}
+	}
+	return problems
+}
+
+// is tells whether the container has the variable as we would set it. The
+// Secret's name is not known where something else is wrong already.
+func (e EnvVar) is(want envVar) bool {
+	if e.From == nil || e.From.Secret == nil || e.From.Secret.Key != want.from.Key {
+		return false
+	}
+	return e.From.Secret.Name == want.from.Name || want.from.Name == ""
+}
+
+// addMount puts the mount into a where the container lacks it. A container
+// that mounts the volume by itself keeps its own path, unless the annotation
+// asks for one. Another volume at the path is a problem.
+func (a *addition) addMount(pod PodSpec, volume, path string, asked bool) annotation.Problems {
+	there := slices.ContainsFunc(a.Mounts, func(m Mount) bool {
+		return m.Name == volume && (!asked || pod.samePath(m.Path, path))
+	})
+	if there {
+		return nil
+	}
+	for _, m := range a.Mounts {
+		if pod.samePath(m.Path, path) {
+			return annotation.Problems{annotation.NewProblem(annotation.MountPath, path, fmt.Sprintf(
+				"container %q mounts volume %q there; write another path, or leave the container out with %s",
+				a.Name, m.Name, annotation.Containers))}
+		}
+	}
+	a.mount = true
+	return nil
+}
+
+// mounts tells whether the container mounts the volume.
+func (c Container) mounts(volume string) bool {
+	return slices.ContainsFunc(c.Mounts, func(m Mount) bool { return m.Name == volume })
+}

@@ -1,0 +1,260 @@
+package inject
+
+import (
+	"fmt"
+	"slices"
+
+	"keyroll.dev/internal/annotation"
+	"keyroll.dev/internal/dependency"
+	"keyroll.dev/internal/secretsstore"
+)
+
+// mirrorAnnotation marks the API's image of a static pod.
+const mirrorAnnotation = "kubernetes.io/config.mirror"
+
+// Input is all that a plan is made from.
+type Input struct {
+	Pod       Pod
+	Namespace dependency.Namespace
+	Accounts  dependency.Accounts // ServiceAccounts of the namespace
+	Classes   Classes             // SecretProviderClasses of the namespace; nil: not known
+	Fallback  dependency.Fallback
+}
+
+// Classes answers the provider of the named SecretProviderClass, and whether
+// there is such a class.
+type Classes func(name string) (provider string, found bool)
+
+// Plan is what is to be done with a pod. With Problems nothing is done and the
+// pod is refused; without a change Patch is empty.
+type Plan struct {
+	Reason   Reason
+	Problems annotation.Problems
+	// Warnings are for the user: what is odd, or may be right only later.
+	Warnings []string
+	// Unsettled: something outside of the pod is missing or wrong, so a later
+	// look at namespace, accounts and classes may come to another plan.
+	Unsettled bool
+	Record    dependency.Record
+
+	account    *accountChange
+	volume     string // to add; "" : none
+	mount      string // volume that the additions mount
+	path       string
+	additions  []addition
+	labels     map[string]string // to set
+	annotation string            // the record, to set; "" : it stands there already
+	pod        *Pod
+}
+
+// NewPlan decides what a pod needs.
+func NewPlan(in Input) Plan {
+	switch {
+	case in.Pod.Metadata.Annotations[mirrorAnnotation] != "":
+		return Plan{Reason: MirrorPod}
+	case !in.Namespace.Enabled():
+		return Plan{Reason: NamespaceNotEnabled, Unsettled: true}
+	}
+	return newPlan(in)
+}
+
+// newPlan leaves out the question whether the pod is to be looked at at all.
+func newPlan(in Input) Plan {
+	settings, problems := annotation.Parse(in.Pod.Metadata.Annotations)
+	switch {
+	case settings.InjectFalse && len(problems) == 0:
+		return Plan{Reason: OptedOut}
+	case len(problems) > 0 && !settings.Asked():
+		return Plan{Reason: BadAnnotations, Problems: problems}
+	case !settings.Asked():
+		return Plan{Reason: NotAsked}
+	case len(in.Pod.Spec.all()) == 0:
+		return Plan{Reason: NoContainers}
+	}
+	d := draft{in: in, settings: settings}
+	d.found(BadAnnotations, problems)
+	d.resolve()
+	d.fit()
+	return d.plan()
+}
+
+// draft is a plan in the making. Its steps go on after a problem, so that one
+// answer names them all.
+type draft struct {
+	in       Input
+	settings annotation.Settings
+	p        Plan
+}
+
+// found takes down problems under the reason of the first of them. A key is
+// told of once: what does not parse is also what cannot be resolved.
+func (d *draft) found(reason Reason, problems annotation.Problems) {
+	known := len(d.p.Problems)
+	for _, p := range problems {
+		told := slices.ContainsFunc(d.p.Problems[:known], func(q annotation.Problem) bool { return q.Key == p.Key })
+		if told {
+			continue
+		}
+		if len(d.p.Problems) == 0 {
+			d.p.Reason = reason
+		}
+		d.p.Problems = append(d.p.Problems, p)
+	}
+}
+
+// warn takes down a warning.
+func (d *draft) warn(format string, args ...any) {
+	d.p.Warnings = append(d.p.Warnings, fmt.Sprintf(format, args...))
+}
+
+// resolve finds the account and, with it, all that the record says.
+func (d *draft) resolve() {
+	defaults, problems := annotation.ParseNamespace(d.in.Namespace.Annotations)
+	d.p.Unsettled = len(problems) > 0
+	d.found(BadNamespace, ofNamespace(problems, d.in.Namespace.Name))
+	name, problems := dependency.AccountName(d.settings, defaults, d.in.Pod.Spec.account())
+	d.found(Unresolved, problems)
+	account, exists := d.in.Accounts(name)
+	if !exists {
+		d.warn("ServiceAccount %q does not exist in namespace %q", name, d.in.Namespace.Name)
+	}
+	record, problems := dependency.Resolve(d.settings, defaults, account, d.in.Fallback)
+	if !exists {
+		blame(problems, name)
+	}
+	d.p.Unsettled = d.p.Unsettled || !exists || len(problems) > 0
+	d.found(Unresolved, problems)
+	d.p.Record = record
+	d.checkClass()
+
+	from, _ := d.in.Accounts(d.in.Pod.Spec.account())
+	d.p.account = changeAccount(d.in.Pod.Spec, name, from, account)
+}
+
+// ofNamespace says of problems that the namespace has them.
+func ofNamespace(problems annotation.Problems, namespace string) annotation.Problems {
+	for i := range problems {
+		problems[i].Mend += fmt.Sprintf(" (on namespace %q)", namespace)
+	}
+	return problems
+}
+
+// blame names a missing ServiceAccount in the problems that it causes.
+func blame(problems annotation.Problems, account string) {
+	for i := range problems {
+		if problems[i].Later {
+			problems[i].Mend += fmt.Sprintf(" (ServiceAccount %q does not exist)", account)
+		}
+	}
+}
+
+// checkClass warns of an existing class that the driver will not find, or will
+// not ask Azure for.
+func (d *draft) checkClass() {
+	name := d.settings.SecretProviderClass
+	if name == "" || d.in.Classes == nil {
+		return
+	}
+	switch provider, found := d.in.Classes(name); {
+	case !found:
+		d.p.Unsettled = true
+		d.warn("%s: SecretProviderClass %q does not exist in namespace %q", annotation.SecretProviderClass, name, d.in.Namespace.Name)
+	case provider != secretsstore.ProviderAzure:
+		d.warn("%s: SecretProviderClass %q is of provider %q, not %q", annotation.SecretProviderClass, name, provider, secretsstore.ProviderAzure)
+	}
+}
+
+// fit finds what the pod's volumes, containers and labels lack.
+func (d *draft) fit() {
+	pod := d.in.Pod
+	d.p.path = d.settings.MountPath
+	if d.p.path == "" {
+		d.p.path = annotation.DefaultMountPath
+	}
+	volume, exists := volumeFor(pod.Spec, d.p.Record.SecretProviderClass)
+	d.p.mount = volume
+	if !exists {
+		d.p.volume = volume
+	} else if slices.ContainsFunc(pod.Spec.Volumes, func(v Volume) bool { return v.Name == volume && v.writable() }) {
+		d.warn("volume %q lacks readOnly: true, without which the driver does not mount it", volume)
+	}
+
+	encoded := d.p.Record.Encode()
+	if pod.Metadata.Annotations[annotation.Dependencies] != encoded {
+		d.p.annotation = encoded
+	}
+	d.fitContainers(volume, exists && d.p.annotation == "" && pod.Metadata.Labels[annotation.InjectedLabel] == labelOn)
+	d.fitLabels()
+}
+
+// fitContainers finds what the chosen containers lack. When the pod has been
+// through our hands before (again) and no containers are named, those that do
+// not mount the volume came later, from another webhook, and nobody asked for
+// them.
+func (d *draft) fitContainers(volume string, again bool) {
+	chosen, problems, warnings := choose(d.in.Pod.Spec, d.settings.Containers)
+	d.found(PodConflict, problems)
+	d.p.Warnings = append(d.p.Warnings, warnings...)
+
+	mounted := func(c containerAt) bool { return c.mounts(volume) }
+	later := again && d.settings.Containers == nil && slices.ContainsFunc(chosen, mounted)
+	env := d.env()
+	problems = nil
+	for _, c := range chosen {
+		if later && !mounted(c) {
+			continue
+		}
+		a := addition{containerAt: c}
+		problems = append(problems, a.addEnv(env)...)
+		problems = append(problems, a.addMount(d.in.Pod.Spec, volume, d.p.path, d.settings.MountPath != "")...)
+		if a.mount || len(a.env) > 0 {
+			d.p.additions = append(d.p.additions, a)
+		}
+	}
+	d.found(PodConflict, problems)
+}
+
+// env is what each chosen container is to have in its environment.
+func (d *draft) env() []envVar {
+	env := make([]envVar, 0, len(d.settings.Env))
+	for _, e := range d.settings.Env {
+		env = append(env, envVar{name: e.Name, from: SecretKey{Name: d.p.Record.Secret, Key: e.Object.FileName()}})
+	}
+	return env
+}
+
+// labelOn is the value of the labels that the webhook sets.
+const labelOn = "true"
+
+// fitLabels finds the labels that are missing. Someone who sets the identity
+// label to another value by himself has said that he does not want it.
+func (d *draft) fitLabels() {
+	have := d.in.Pod.Metadata.Labels
+	d.p.labels = map[string]string{}
+	if have[annotation.InjectedLabel] != labelOn {
+		d.p.labels[annotation.InjectedLabel] = labelOn
+	}
+	if d.settings.NoWorkloadIdentity {
+		return
+	}
+	switch value, set := have[annotation.IdentityUseLabel]; {
+	case !set:
+		d.p.labels[annotation.IdentityUseLabel] = labelOn
+	case value != labelOn:
+		d.warn("label %s=%s is left as it is; write %s=false to silence this, or remove the label", annotation.IdentityUseLabel, value, annotation.WorkloadIdentity)
+	}
+}
+
+// plan closes the draft.
+func (d *draft) plan() Plan {
+	p := d.p
+	if len(p.Problems) > 0 {
+		return Plan{Reason: p.Reason, Problems: p.Problems, Warnings: p.Warnings, Unsettled: p.Unsettled}
+	}
+	p.pod = &d.in.Pod
+	p.Reason = Injected
+	if len(p.Patch()) == 0 {
+		p.Reason = AlreadyInjected
+	}
+	return p
+}

@@ -1,0 +1,57 @@
+package inject
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"keyroll.dev/internal/secretsstore"
+)
+
+// volumeName is what our volume is called where the pod leaves the name free.
+const volumeName = "keyroll"
+
+// volumeFor answers the name of the pod's volume that holds the class, and
+// whether the pod has it already: one class is never mounted by two volumes,
+// for the driver keeps one status per pod and class.
+func volumeFor(pod PodSpec, class string) (name string, exists bool) {
+	for _, v := range pod.Volumes {
+		if v.holds(class) {
+			return v.Name, true
+		}
+	}
+	return freeVolumeName(pod), false
+}
+
+func (v Volume) holds(class string) bool {
+	return class != "" && v.CSI != nil && v.CSI.Driver == secretsstore.DriverName && v.CSI.Attributes[secretsstore.ClassAttribute] == class
+}
+
+// writable tells of a volume that the driver will refuse to mount.
+func (v Volume) writable() bool { return v.CSI != nil && (v.CSI.ReadOnly == nil || !*v.CSI.ReadOnly) }
+
+func freeVolumeName(pod PodSpec) string {
+	name := volumeName
+	for n := 2; slices.ContainsFunc(pod.Volumes, func(v Volume) bool { return v.Name == name }); n++ {
+		name = fmt.Sprintf("%s-%d", volumeName, n)
+	}
+	return name
+}
+
+// samePath tells whether two mount paths are one directory in the container.
+// On Windows the kubelet puts a path without a drive on C:
+// (kubernetes v1.37.2 pkg/volume/util/util.go, MakeAbsolutePath), and case
+// does not tell paths apart.
+func (s PodSpec) samePath(a, b string) bool {
+	if s.OS != nil && s.OS.Name == "windows" {
+		return windowsPath(a) == windowsPath(b)
+	}
+	return path.Clean("/"+a) == path.Clean("/"+b)
+}
+
+func windowsPath(p string) string {
+	p = strings.ToLower(strings.ReplaceAll(p, `\`, "/"))
+	p = strings.TrimPrefix(p, "c:")
+	return path.Clean("/" + p)
+}

@@ -1,0 +1,352 @@
+package inject
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+
+	"gomodules.xyz/jsonpatch/v2"
+	kjson "sigs.k8s.io/json"
+
+	"keyroll.dev/internal/annotation"
+	"keyroll.dev/internal/dependency"
+)
+
+// Kinds that differ from the others.
+const (
+	kindCronJob = "CronJob"
+	kindJob     = "Job"
+)
+
+const (
+	// changeCause is what kubectl rollout history prints of a revision. The
+	// watcher begins its own with causePrefix.
+	changeCause = "kubernetes.io/change-cause"
+	causePrefix = "keyroll: "
+	// lastApplied is where client-side kubectl apply keeps the manifest.
+	lastApplied = "kubectl.kubernetes.io/last-applied-configuration"
+)
+
+// Workload is the part of a Deployment, StatefulSet, DaemonSet, ReplicaSet, Job
+// or CronJob that a plan reads.
+type Workload struct {
+	Metadata WorkloadMetadata
+	Pod      Pod // the pod template
+
+	path string          // JSON pointer to the pod template
+	raw  json.RawMessage // the pod template
+}
+
+// WorkloadMetadata is the part of a workload's metadata that a plan reads.
+type WorkloadMetadata struct {
+	Annotations map[string]string `json:"annotations"`
+	Deletion    *string           `json:"deletionTimestamp"`
+	Owners      []struct {
+		Controller *bool `json:"controller"`
+	} `json:"ownerReferences"`
+	Managers []manager `json:"managedFields"`
+}
+
+// manager is one entry of managedFields.
+type manager struct {
+	Operation   string          `json:"operation"`
+	Subresource string          `json:"subresource"`
+	Fields      json.RawMessage `json:"fieldsV1"`
+}
+
+// templated is a kind's way to its pod template: spec.template, or for a
+// CronJob spec.jobTemplate.spec.template.
+type templated struct {
+	Metadata WorkloadMetadata `json:"metadata"`
+	Spec     struct {
+		Template    json.RawMessage `json:"template"`
+		JobTemplate struct {
+			Spec struct {
+				Template json.RawMessage `json:"template"`
+			} `json:"spec"`
+		} `json:"jobTemplate"`
+	} `json:"spec"`
+}
+
+// DecodeWorkload reads a workload of the given kind.
+func DecodeWorkload(kind string, raw []byte) (*Workload, error) {
+	var t templated
+	if err := kjson.UnmarshalCaseSensitivePreserveInts(raw, &t); err != nil {
+		return nil, fmt.Errorf("decode %s: %w", kind, err)
+	}
+	w := &Workload{Metadata: t.Metadata, path: "/spec/template", raw: t.Spec.Template}
+	if kind == kindCronJob {
+		w.path, w.raw = "/spec/jobTemplate/spec/template", t.Spec.JobTemplate.Spec.Template
+	}
+	if len(w.raw) == 0 || string(w.raw) == "null" {
+		return nil, fmt.Errorf("decode %s: %w", kind, errNoTemplate)
+	}
+	if err := kjson.UnmarshalCaseSensitivePreserveInts(w.raw, &w.Pod); err != nil {
+		return nil, fmt.Errorf("decode the pod template of a %s: %w", kind, err)
+	}
+	return w, nil
+}
+
+var errNoTemplate = errors.New("it has no pod template")
+
+// owned tells of an object whose content is its controller's business.
+func (w *Workload) owned() bool {
+	for _, o := range w.Metadata.Owners {
+		if o.Controller != nil && *o.Controller {
+			return true
+		}
+	}
+	return false
+}
+
+// WorkloadInput is all that a workload's plan is made from.
+type WorkloadInput struct {
+	Kind      string
+	New       *Workload
+	Old       *Workload // nil on CREATE
+	Namespace dependency.Namespace
+	Accounts  dependency.Accounts
+	Classes   Classes
+	Fallback  dependency.Fallback
+}
+
+// WorkloadPlan is what is to be done with a workload. With Problems nothing is
+// done and the workload is refused.
+type WorkloadPlan struct {
+	Reason   Reason
+	Problems annotation.Problems
+	Warnings []string
+	// Unsettled: as in [Plan], for a change that asks for something.
+	Unsettled bool
+
+	workload *Workload
+	template map[string]string // the annotations that the template is to have; nil: leave them
+	uncaused bool              // remove the change-cause
+}
+
+// NewWorkloadPlan decides what becomes of a workload:
+//
+//	owned, being deleted, update of a Job         let in as it is
+//	namespace not enabled                         let in as it is, with warnings
+//	something wrong, by this very change          refused
+//	something wrong, since before this change     let in as it is, with warnings
+//	else                                          the template follows the workload's annotations (see follow)
+//
+// and on an update two things more, so that the watcher's rollouts leave no
+// trace that confuses: a stamp that got lost while the template is otherwise
+// the same is put back, lest its loss roll the workload; and a change-cause of
+// the watcher's is removed when the template changes for another reason, lest
+// it explain that change.
+func NewWorkloadPlan(in WorkloadInput) WorkloadPlan {
+	switch {
+	case in.New.owned():
+		return WorkloadPlan{Reason: OwnedByController}
+	case in.New.Metadata.Deletion != nil:
+		return WorkloadPlan{Reason: BeingDeleted}
+	case in.Kind == kindJob && in.Old != nil:
+		return WorkloadPlan{Reason: TemplateImmutable}
+	}
+	template, warnings := in.New.follow(in.Old)
+	check := in.check(in.New, template)
+	if !in.Namespace.Enabled() {
+		warnings := in.unlabelled(check)
+		return WorkloadPlan{Reason: NamespaceNotEnabled, Warnings: warnings, Unsettled: len(warnings) > 0 && in.asks()}
+	}
+	p := WorkloadPlan{Reason: UpToDate, Warnings: check.Warnings, Unsettled: check.Unsettled && in.asks(), workload: in.New}
+	standing, introduced := in.sort(check.Problems)
+	if len(introduced) > 0 {
+		return WorkloadPlan{Reason: check.Reason, Problems: introduced, Warnings: p.Warnings, Unsettled: p.Unsettled}
+	}
+	p.Warnings = append(p.Warnings, standing...)
+	if hasWrong := slices.ContainsFunc(check.Problems, certain); hasWrong {
+		// What its pods would be refused for must not reach a template that works.
+		template = in.New.Pod.Metadata.Annotations
+		p.Reason = check.Reason
+	} else {
+		p.Warnings = append(p.Warnings, warnings...)
+	}
+	p.settle(in.Old, template)
+	return p
+}
+
+// check looks at the pods that the template would make, with what stands on the
+// workload alone.
+func (in WorkloadInput) check(w *Workload, template map[string]string) Plan {
+	pod := w.Pod
+	pod.Metadata.Annotations = maps.Clone(template)
+	if pod.Metadata.Annotations == nil {
+		pod.Metadata.Annotations = map[string]string{}
+	}
+	for key, value := range w.Metadata.Annotations {
+		if _, set := template[key]; !set && annotation.IsInput(key) {
+			pod.Metadata.Annotations[key] = value
+		}
+	}
+	return newPlan(Input{
+		Pod: pod, Namespace: in.Namespace, Accounts: in.Accounts, Classes: in.Classes, Fallback: in.Fallback,
+	})
+}
+
+// asks tells of a change in what is asked for. All other updates, such as
+// scaling, are not worth waiting for.
+func (in WorkloadInput) asks() bool {
+	if in.Old == nil {
+		return true
+	}
+	same := func(a, b map[string]string) bool {
+		return !slices.ContainsFunc(annotation.Table, func(r annotation.Row) bool { return a[r.Key] != b[r.Key] })
+	}
+	return !same(in.New.Metadata.Annotations, in.Old.Metadata.Annotations) ||
+		!same(in.New.Pod.Metadata.Annotations, in.Old.Pod.Metadata.Annotations)
+}
+
+// certain tells of a problem that nothing but a change of the workload mends.
+func certain(p annotation.Problem) bool { return !p.Later }
+
+// unlabelled is what there is to say in a namespace that is not enabled.
+func (in WorkloadInput) unlabelled(check Plan) []string {
+	if check.Reason == NotAsked || check.Reason == OptedOut {
+		return nil
+	}
+	warnings := []string{fmt.Sprintf("namespace %q is not labelled %s=%s, so nothing is injected into these pods",
+		in.Namespace.Name, annotation.InjectionLabel, annotation.InjectionEnabled)}
+	for _, p := range check.Problems {
+		warnings = append(warnings, p.String())
+	}
+	return append(warnings, check.Warnings...)
+}
+
+// sort divides problems into those that the change introduces and the
+// others, which are warnings: what was there before, and what may yet be right.
+func (in WorkloadInput) sort(problems annotation.Problems) (standing []string, introduced annotation.Problems) {
+	if len(problems) == 0 {
+		return nil, nil
+	}
+	var before annotation.Problems
+	if in.Old != nil {
+		template, _ := in.Old.follow(in.Old)
+		before = in.check(in.Old, template).Problems
+	}
+	for _, p := range problems {
+		if certain(p) && !slices.Contains(before, p) {
+			introduced = append(introduced, p)
+			continue
+		}
+		standing = append(standing, p.String())
+	}
+	return standing, introduced
+}
+
+// settle takes down the changes that give the template these annotations.
+func (p *WorkloadPlan) settle(old *Workload, template map[string]string) {
+	w := p.workload
+	if !maps.Equal(template, w.Pod.Metadata.Annotations) {
+		p.template, p.Reason = template, AnnotationsCopied
+	}
+	if old == nil {
+		return
+	}
+	before, after := old.Pod.Metadata.Annotations, template
+	stamp, stamped := before[annotation.Content]
+	if _, kept := after[annotation.Content]; stamped && !kept {
+		restored := maps.Clone(after)
+		if restored == nil {
+			restored = map[string]string{}
+		}
+		restored[annotation.Content] = stamp
+		if maps.Equal(restored, before) && sameTemplate(old.raw, w.raw) {
+			p.template, p.Reason, after = restored, StampRestored, restored
+		}
+	}
+	p.settleCause(old, after)
+}
+
+// settleCause finds whether a change-cause of the watcher's would explain a
+// change that is not its own.
+func (p *WorkloadPlan) settleCause(old *Workload, template map[string]string) {
+	cause, set := p.workload.Metadata.Annotations[changeCause]
+	before := old.Pod.Metadata.Annotations
+	switch {
+	case !set, !strings.HasPrefix(cause, causePrefix), old.Metadata.Annotations[changeCause] != cause:
+		return
+	case template[annotation.Content] != before[annotation.Content] && template[annotation.Content] != "":
+		return
+	case maps.Equal(template, before) && sameTemplate(old.raw, p.workload.raw):
+		return
+	}
+	p.uncaused = true
+	if p.Reason == UpToDate {
+		p.Reason = CauseRemoved
+	}
+}
+
+// sameTemplate tells whether two pod templates are equal but for their annotations.
+func sameTemplate(a, b json.RawMessage) bool {
+	if bytes.Equal(a, b) {
+		return true
+	}
+	x, errX := bareTemplate(a)
+	y, errY := bareTemplate(b)
+	return errX == nil && errY == nil && reflect.DeepEqual(x, y)
+}
+
+func bareTemplate(raw json.RawMessage) (map[string]any, error) {
+	var t map[string]any
+	if err := kjson.UnmarshalCaseSensitivePreserveInts(raw, &t); err != nil {
+		return nil, err
+	}
+	if metadata, ok := t["metadata"].(map[string]any); ok {
+		delete(metadata, "annotations")
+	}
+	return t, nil
+}
+
+// Patch answers the operations that carry out the plan on the workload that it
+// was made for.
+func (p WorkloadPlan) Patch() []jsonpatch.Operation {
+	if p.workload == nil {
+		return nil
+	}
+	var ops patch
+	p.patchTemplate(&ops)
+	if p.uncaused {
+		ops.remove("/metadata/annotations/" + escape(changeCause))
+	}
+	return ops
+}
+
+func (p WorkloadPlan) patchTemplate(ops *patch) {
+	if p.template == nil {
+		return
+	}
+	have := p.workload.Pod.Metadata.Annotations
+	path := p.workload.path + "/metadata/annotations"
+	for _, key := range sortedKeys(have) {
+		if _, keep := p.template[key]; !keep {
+			ops.remove(path + "/" + escape(key))
+		}
+	}
+	want := map[string]string{}
+	for key, value := range p.template {
+		if old, set := have[key]; !set || old != value {
+			want[key] = value
+		}
+	}
+	if len(want) > 0 && !hasMetadata(p.workload.raw) {
+		ops.add(p.workload.path+"/metadata", map[string]any{})
+	}
+	ops.set(path, have, want)
+}
+
+// hasMetadata tells whether a template has metadata to put annotations into.
+func hasMetadata(template json.RawMessage) bool {
+	var t struct {
+		Metadata map[string]json.RawMessage `json:"metadata"`
+	}
+	return kjson.UnmarshalCaseSensitivePreserveInts(template, &t) == nil && t.Metadata != nil
+}

@@ -1,0 +1,105 @@
+package webhook
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+)
+
+// shutdownGrace is how long requests under way may still take at the end: more
+// than any is given.
+const shutdownGrace = 10 * time.Second
+
+// ServerConfig is what a [Server] needs.
+type ServerConfig struct {
+	Addr           string // where to listen, ":9443"; port 0 takes a free one
+	Handler        http.Handler
+	GetCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	// Drain is how long requests are still taken after the end was asked for,
+	// until nobody sends any because we are not ready.
+	Drain time.Duration
+	Log   *slog.Logger
+}
+
+// Server serves a handler by HTTPS.
+type Server struct {
+	listener net.Listener
+	server   *http.Server
+	drain    time.Duration
+	draining atomic.Bool
+}
+
+// NewServer listens at once, so that a taken port is an error at start.
+func NewServer(c ServerConfig) (*Server, error) {
+	switch {
+	case c.Handler == nil:
+		return nil, errors.New("server needs a Handler")
+	case c.GetCertificate == nil:
+		return nil, errors.New("server needs a GetCertificate function")
+	case c.Drain < 0:
+		return nil, errors.New("server cannot drain for a negative time")
+	case c.Log == nil:
+		return nil, errors.New("server needs a Log")
+	}
+	var listen net.ListenConfig
+	listener, err := listen.Listen(context.Background(), "tcp", c.Addr)
+	if err != nil {
+		return nil, fmt.Errorf("listen for admission reviews: %w", err)
+	}
+	return &Server{listener: listener, drain: c.Drain, server: &http.Server{
+		Handler: c.Handler,
+		// The one client is the API server, of our own age.
+		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS13, GetCertificate: c.GetCertificate},
+		// Reviews come at once; who sends slowly is not the API server.
+		ReadHeaderTimeout: 3 * time.Second,
+		ReadTimeout:       5 * time.Second,
+		WriteTimeout:      10 * time.Second,
+		// Longer than the API server keeps an idle connection, so that it is
+		// never the one to find it closed.
+		IdleTimeout:    3 * time.Minute,
+		MaxHeaderBytes: 16 << 10,
+		ErrorLog:       slog.NewLogLogger(c.Log.Handler(), slog.LevelWarn),
+	}}, nil
+}
+
+// Addr is the address that is listened on.
+func (s *Server) Addr() net.Addr { return s.listener.Addr() }
+
+// Ready is nil until the end was asked for.
+func (s *Server) Ready() error {
+	if s.draining.Load() {
+		return errors.New("shutting down")
+	}
+	return nil
+}
+
+// Run serves until ctx ends; then it stops being ready, goes on for the time of
+// Drain, and lets the requests under way finish. The Server is used up
+// afterwards.
+func (s *Server) Run(ctx context.Context) error {
+	served := make(chan error, 1)
+	go func() { served <- s.server.ServeTLS(s.listener, "", "") }()
+	select {
+	case err := <-served:
+		return fmt.Errorf("serve admission reviews: %w", err)
+	case <-ctx.Done():
+	}
+	s.draining.Store(true)
+	select {
+	case err := <-served:
+		return fmt.Errorf("serve admission reviews: %w", err)
+	case <-time.After(s.drain):
+	}
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
+	defer cancel()
+	if err := s.server.Shutdown(grace); err != nil {
+		return fmt.Errorf("stop serving admission reviews: %w", err)
+	}
+	return nil
+}
