@@ -1,0 +1,126 @@
+// Command watcher keeps generated SecretProviderClasses in existence and rolls
+// workloads whose pods run on older content than the vault holds.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"k8s.io/apimachinery/pkg/util/uuid"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/metadata"
+
+	"keyroll.dev/internal/process"
+	"keyroll.dev/internal/secretsstore"
+	"keyroll.dev/watcher"
+)
+
+func main() { process.Main("watcher", run) }
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	var o options
+	fs := flag.NewFlagSet("watcher", flag.ContinueOnError)
+	fs.SetOutput(stderr)
+	o.addFlags(fs)
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	if o.version {
+		_, err := fmt.Fprintln(stdout, process.Version())
+		return err
+	}
+	if fs.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q", fs.Arg(0))
+	}
+	if err := o.validate(); err != nil {
+		return err
+	}
+	o.settled()
+	return serve(ctx, o, stderr)
+}
+
+// serve runs the controller, and beside it what shows how it does.
+func serve(ctx context.Context, o options, stderr io.Writer) error {
+	log := process.NewLogger(stderr, o.logLevel)
+	ctx = process.WithLogger(ctx, log)
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	config, err := configOf(o)
+	if err != nil {
+		return err
+	}
+	config.Log, config.Registerer = log, registry
+	controller, err := watcher.New(ctx, config)
+	if err != nil {
+		return err
+	}
+	observer, err := process.NewObserver(process.ObserverConfig{
+		Addr: o.observe, Gatherer: registry, Ready: controller.Ready, PProf: o.pprof, Log: log,
+	})
+	if err != nil {
+		return err
+	}
+	log.Info("Watcher starts", "version", process.Version(), "namespace", o.namespace, "observe", observer.Addr().String())
+	return both(ctx, controller.Run, observer.Run)
+}
+
+// both runs two parts; when one ends, the other is told to.
+func both(ctx context.Context, first, second func(context.Context) error) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	ended := make(chan error, 1)
+	go func() {
+		defer stop()
+		ended <- second(ctx)
+	}()
+	err := first(ctx)
+	stop()
+	return errors.Join(err, <-ended)
+}
+
+// configOf makes the clients.
+func configOf(o options) (watcher.Config, error) {
+	cfg, err := process.RESTConfig(o.kubeconfig, float32(o.qps), o.burst)
+	if err != nil {
+		return watcher.Config{}, err
+	}
+	driver, err := secretsstore.NewClient(cfg)
+	if err != nil {
+		return watcher.Config{}, err
+	}
+	meta, err := metadata.NewForConfig(cfg)
+	if err != nil {
+		return watcher.Config{}, fmt.Errorf("metadata client: %w", err)
+	}
+	// Pods and Secrets are many: they are read in the smaller encoding.
+	cfg.ContentType, cfg.AcceptContentTypes = "application/vnd.kubernetes.protobuf", "application/vnd.kubernetes.protobuf,application/json"
+	kube, err := kubernetes.NewForConfig(cfg)
+	if err != nil {
+		return watcher.Config{}, fmt.Errorf("client: %w", err)
+	}
+	lease := o.lease
+	if lease.Identity == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			return watcher.Config{}, fmt.Errorf("name this replica (or give --identity): %w", err)
+		}
+		lease.Identity = host + "_" + string(uuid.NewUUID())
+	}
+	return watcher.Config{
+		Kube:           kube,
+		Metadata:       meta,
+		Driver:         driver,
+		Namespace:      o.namespace,
+		Lease:          lease,
+		Rollout:        o.rollout,
+		ClassRetention: o.retention,
+		Fallback:       o.fallback(),
+		SecretTrigger:  o.secretTrigger,
+	}, nil
+}

@@ -1,0 +1,67 @@
+package watcher
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/metadata"
+
+	"keyroll.dev/internal/annotation"
+	"keyroll.dev/watcher/rollout"
+)
+
+// applier writes to workloads. Both of its patches name the UID and the
+// resourceVersion that were decided upon, so that the API server refuses them
+// with a conflict when the workload has changed since, or is another one.
+type applier struct {
+	client    metadata.Interface
+	resources map[schema.GroupKind]schema.GroupVersionResource
+}
+
+// merge is a JSON merge patch of a workload.
+type merge struct {
+	Metadata mergeMetadata `json:"metadata"`
+	Spec     *mergeSpec    `json:"spec,omitempty"`
+}
+
+type mergeMetadata struct {
+	UID             types.UID         `json:"uid,omitempty"`
+	ResourceVersion string            `json:"resourceVersion,omitempty"`
+	Annotations     map[string]string `json:"annotations,omitempty"`
+}
+
+type mergeSpec struct {
+	Template struct {
+		Metadata mergeMetadata `json:"metadata"`
+	} `json:"template"`
+}
+
+// roll stamps the pod template, which makes the workload's controller replace
+// its pods, and notes the cause for kubectl rollout history.
+func (a *applier) roll(ctx context.Context, w *workload, stamp, cause string) (*metav1.PartialObjectMetadata, error) {
+	patch := guarded(w)
+	if w.cause == nil || strings.HasPrefix(*w.cause, rollout.CausePrefix) {
+		patch.Metadata.Annotations = map[string]string{changeCause: cause}
+	}
+	patch.Spec = &mergeSpec{}
+	patch.Spec.Template.Metadata.Annotations = map[string]string{annotation.Content: stamp}
+	return a.patch(ctx, w, patch, FieldManager)
+}
+
+func guarded(w *workload) merge {
+	return merge{Metadata: mergeMetadata{UID: w.UID, ResourceVersion: w.ResourceVersion}}
+}
+
+func (a *applier) patch(ctx context.Context, w *workload, patch merge, manager string) (*metav1.PartialObjectMetadata, error) {
+	body, err := json.Marshal(patch)
+	if err != nil {
+		return nil, fmt.Errorf("encode patch: %w", err)
+	}
+	return a.client.Resource(a.resources[w.kind.GroupKind()]).Namespace(w.Namespace).
+		Patch(ctx, w.Name, types.MergePatchType, body, metav1.PatchOptions{FieldManager: manager})
+}

@@ -1,0 +1,392 @@
+// Package watcher keeps every pod on the content that the vault now holds.
+//
+//	informers ─► views (only what decisions need) ─► indexes: who depends on what changed
+//	                                                     │
+//	          ┌─────────────── queues, one key once ◄────┘
+//	          ├─ class      provide: generated SecretProviderClasses exist, or are collected
+//	          ├─ template   what class will its pods ask for
+//	          ├─ fan-out    a class with synced Secrets concerns all its consumers, once a second
+//	          └─ workload   gather a rollout.State ─► rollout.Decide ─► one guarded patch, Event, metrics
+//
+// Caches are warm in every replica; only the one that holds the lease works on
+// the queues. What a process remembers of a workload (notes) refines decisions
+// and may be lost: the next leader comes to the same answers from the cluster
+// alone. After the first list of each kind nothing is listed again.
+package watcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/scheme"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/tools/record"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"keyroll.dev/internal/dependency"
+	"keyroll.dev/internal/secretsstore"
+	"keyroll.dev/watcher/rollout"
+)
+
+// Config is what a [Controller] needs.
+type Config struct {
+	Kube     kubernetes.Interface
+	Metadata metadata.Interface // for patches: of any kind, answered in little
+	Driver   *secretsstore.Client
+
+	Namespace      string // of the release: the lease, the digest key
+	Lease          Lease
+	Rollout        rollout.Options
+	ClassRetention time.Duration       // how long a class of ours that nothing needs is kept
+	Fallback       dependency.Fallback // the same as the webhook's
+	SecretTrigger  bool                // false: no access to Secrets at all
+	Workers        int                 // decisions at once; 0: 8
+
+	Log        *slog.Logger
+	Registerer prometheus.Registerer
+}
+
+// Controller is the watcher. Run it once.
+type Controller struct {
+	config    Config
+	caches    *caches
+	workloads *queue[key]
+	fans      *queue[classKey]
+	provider  *provider
+	applier   *applier
+	pace      *pace
+	notes     notes
+	seen      sightings
+	recorder  record.EventBroadcaster
+	tell      *teller
+	metrics   *metrics
+	log       *slog.Logger
+	synced    []named
+}
+
+// named is a cache that is waited for before anything is decided.
+type named struct {
+	name   string
+	synced func() bool
+}
+
+// patchTimeout bounds one write: an admission webhook that hangs holds up one
+// worker for no longer.
+const patchTimeout = 35 * time.Second
+
+// fanDelay is how long the events of one class are gathered before all
+// consumers of its Secrets are looked at.
+const fanDelay = time.Second
+
+// New reads or makes the digest key, and prepares everything but starts nothing.
+func New(ctx context.Context, c Config) (*Controller, error) {
+	switch {
+	case c.Kube == nil || c.Metadata == nil || c.Driver == nil:
+		return nil, errors.New("watcher needs its clients")
+	case c.Namespace == "":
+		return nil, errors.New("watcher needs the namespace that it runs in")
+	case c.Lease.Name == "" || c.Lease.Identity == "":
+		return nil, errors.New("watcher needs a lease name and an identity")
+	case c.Log == nil || c.Registerer == nil:
+		return nil, errors.New("watcher needs a logger and a registerer")
+	case c.ClassRetention < 0:
+		return nil, errors.New("class retention must not be negative")
+	}
+	if c.Workers == 0 {
+		c.Workers = 8
+	}
+	var digests *digester
+	if c.SecretTrigger {
+		key, err := installationKey(ctx, c.Kube, c.Namespace)
+		if err != nil {
+			return nil, err
+		}
+		digests = &key
+	}
+	return build(c, digests), nil
+}
+
+func build(c Config, digests *digester) *Controller {
+	broadcaster := record.NewBroadcaster()
+	queues := newQueueMetrics(c.Registerer)
+	w := &Controller{
+		config:    c,
+		caches:    newCaches(c.Kube, c.Driver, digests),
+		workloads: newQueue[key]("workload", 500*time.Millisecond, 5*time.Minute, queues),
+		fans:      newQueue[classKey]("fanout", time.Second, time.Minute, queues),
+		applier: &applier{client: c.Metadata, resources: map[schema.GroupKind]schema.GroupVersionResource{
+			deployments.GroupKind():  appsv1.SchemeGroupVersion.WithResource("deployments"),
+			statefulSets.GroupKind(): appsv1.SchemeGroupVersion.WithResource("statefulsets"),
+			daemonSets.GroupKind():   appsv1.SchemeGroupVersion.WithResource("daemonsets"),
+		}},
+		pace:     newPace(c.Rollout.MaxParallel),
+		recorder: broadcaster,
+		tell:     &teller{recorder: broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: FieldManager})},
+		metrics:  newMetrics(c.Registerer),
+		log:      c.Log,
+	}
+	w.provider = &provider{
+		caches:    w.caches,
+		client:    c.Driver,
+		fallback:  c.Fallback,
+		retention: c.ClassRetention,
+		classes:   newQueue[classKey]("class", 250*time.Millisecond, time.Minute, queues),
+		templates: newQueue[key]("template", time.Second, time.Minute, queues),
+		tell:      w.tell,
+		metrics:   w.metrics,
+		log:       c.Log,
+		wanted:    map[key]dependency.Record{},
+		askers:    map[classKey]map[key]bool{},
+		idle:      map[classKey]time.Time{},
+	}
+	w.subscribe()
+	return w
+}
+
+// Ready answers nil once every cache holds what the cluster has.
+func (c *Controller) Ready() error {
+	var waiting []string
+	for _, one := range c.synced {
+		if !one.synced() {
+			waiting = append(waiting, one.name)
+		}
+	}
+	if len(waiting) > 0 {
+		return fmt.Errorf("waiting for the first list of %s", strings.Join(waiting, ", "))
+	}
+	return nil
+}
+
+// Run works until ctx ends. It returns an error when the lease was lost: the
+// process is to start afresh then.
+func (c *Controller) Run(ctx context.Context) error {
+	// Informers go on until the last patch is out.
+	informing, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var group sync.WaitGroup
+	defer group.Wait()
+	defer stop()
+	for _, informer := range c.caches.informers() {
+		group.Go(func() { informer.RunWithContext(informing) })
+	}
+	if !c.awaitCaches(ctx) {
+		return nil
+	}
+	c.recorder.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: c.config.Kube.CoreV1().Events("")})
+	defer c.recorder.Shutdown()
+	return lead(ctx, c.config.Kube, c.config.Namespace, c.config.Lease, c.work)
+}
+
+// awaitCaches answers false when ctx ended first.
+func (c *Controller) awaitCaches(ctx context.Context) bool {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for c.Ready() != nil {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-tick.C:
+		}
+	}
+	c.log.Info("Caches are warm")
+	return true
+}
+
+// work is what the leader does.
+func (c *Controller) work(ctx context.Context) {
+	c.log.Info("Leading")
+	c.metrics.leading.Set(1)
+	defer c.metrics.leading.Set(0)
+	c.survey()
+	var group sync.WaitGroup
+	group.Go(func() { c.provider.templates.work(ctx, 2, c.provider.syncTemplate, failed[key](c.log, "template")) })
+	group.Go(func() { c.provider.classes.work(ctx, 4, c.provider.syncClass, failed[classKey](c.log, "class")) })
+	group.Go(func() { c.fans.work(ctx, 1, c.fanOut, failed[classKey](c.log, "fanout")) })
+	group.Go(func() { c.workloads.work(ctx, c.config.Workers, c.look, failed[key](c.log, "workload")) })
+	group.Wait()
+	c.log.Info("Stopped leading")
+}
+
+// failed logs what a queue tries again.
+func failed[K fmt.Stringer](log *slog.Logger, queue string) func(K, error) {
+	return func(k K, err error) {
+		log.Warn("Try failed, comes again", "queue", queue, "object", k.String(), "error", err.Error())
+	}
+}
+
+// survey finds the rollouts that an earlier leader started and that still hold
+// a place, so that this one does not start too many beside them.
+func (c *Controller) survey() {
+	for _, s := range c.caches.workloads {
+		for _, w := range s.all() {
+			if w.stamp() == "" {
+				continue
+			}
+			n := c.notes.of(w.key(), w.UID)
+			if c.decide(time.Now(), w, n).Underway {
+				c.pace.hold(w.key())
+			}
+		}
+	}
+}
+
+// look decides on one workload and does what was decided.
+func (c *Controller) look(ctx context.Context, k key) error {
+	w := c.caches.workload(k)
+	if w == nil {
+		c.forget(k)
+		return nil
+	}
+	n := c.notes.of(k, w.UID)
+	if w.Generation < n.patched {
+		return nil // the cache has yet to show our own patch; that it does brings us back
+	}
+	now := time.Now()
+	d := c.decide(now, w, n)
+	n.memory = d.Memory
+	c.follow(now, w, n, d)
+	c.tell.decided(w, n, d)
+	if d.Action == rollout.Roll {
+		return c.roll(ctx, now, w, n, d)
+	}
+	n.baseline = d.Baseline
+	if d.After > 0 {
+		c.workloads.AddAfter(k, d.After)
+	}
+	if d.Underway {
+		// That nothing happens wakes nobody, and is what a stuck rollout does.
+		c.workloads.AddAfter(k, c.config.Rollout.StuckAfter+time.Second)
+	}
+	return nil
+}
+
+func (c *Controller) decide(now time.Time, w *workload, n *note) rollout.Decision {
+	state := c.caches.gather(w, func(namespace, name, digest string) time.Time {
+		return c.seen.note(namespace, name, digest, now)
+	})
+	state.Underway, state.Memory, state.Baseline = c.pace.ahead(w.key()), n.memory, n.baseline
+	return rollout.Decide(now, state, c.config.Rollout)
+}
+
+// follow keeps the places, the line and the metrics in step with a decision,
+// and tells of the end of a rollout.
+func (c *Controller) follow(now time.Time, w *workload, n *note, d rollout.Decision) {
+	c.place(w, n, d)
+	switch {
+	case n.tracked == "":
+	case n.tracked != w.stamp(): // somebody else's rollout took its place
+		n.tracked = ""
+	case d.Done:
+		c.finished(now, w, n, d)
+	case d.Stuck && !n.decided.Stuck:
+		c.metrics.rollouts.WithLabelValues(w.kind.Kind, rolloutStuck).Inc()
+		c.log.Warn("Rollout is stuck", w.attrs()...)
+	}
+	c.metrics.moved(n.decided, d)
+	n.decided = d
+	c.metrics.paced(c.pace.counts())
+}
+
+// place gives, keeps or takes away the workload's place among the rollouts that
+// are under way. One that is about to begin takes its own.
+func (c *Controller) place(w *workload, n *note, d rollout.Decision) {
+	k := w.key()
+	switch {
+	case d.Action == rollout.Roll:
+		return
+	case d.Underway:
+		c.pace.hold(k)
+		if n.tracked == "" {
+			n.tracked = w.stamp()
+		}
+	default:
+		c.enqueue(c.pace.free(k)...)
+	}
+	if d.Reason == rollout.TooManyRollouts {
+		c.pace.line(k)
+	} else {
+		c.enqueue(c.pace.leave(k)...)
+	}
+}
+
+func (c *Controller) finished(now time.Time, w *workload, n *note, d rollout.Decision) {
+	n.tracked = ""
+	c.metrics.rollouts.WithLabelValues(w.kind.Kind, rolloutDone).Inc()
+	if !n.rotated.IsZero() {
+		c.metrics.toDone.Observe(now.Sub(n.rotated).Seconds())
+	}
+	c.log.Info("Rollout done", append(w.attrs(), "pods", d.Counts.Fresh)...)
+	c.tell.done(w, d.Counts.Fresh, now.Sub(w.rolled))
+}
+
+// roll sends the one patch. A workload that cannot be patched gives its place
+// back, and comes again by itself.
+func (c *Controller) roll(ctx context.Context, now time.Time, w *workload, n *note, d rollout.Decision) error {
+	k := w.key()
+	if !c.pace.take(k) {
+		return nil // in line; whoever frees a place brings it back
+	}
+	patching, cancel := context.WithTimeout(ctx, patchTimeout)
+	defer cancel()
+	patched, err := c.applier.roll(patching, w, d.Stamp, d.Cause)
+	if err != nil {
+		c.enqueue(c.pace.free(k)...)
+		return c.refused(w, n, err)
+	}
+	n.patched, n.baseline, n.tracked, n.rotated = patched.Generation, d.Baseline, d.Stamp, d.Rotated
+	c.metrics.rollouts.WithLabelValues(w.kind.Kind, rolloutStarted).Inc()
+	if !d.Rotated.IsZero() {
+		c.metrics.toPatch.Observe(now.Sub(d.Rotated).Seconds())
+	}
+	c.log.Info("Rollout started", append(w.attrs(), "reason", string(d.Reason), "stamp", d.Stamp, "cause", d.Cause)...)
+	c.tell.rolled(w, d.Cause)
+	return nil
+}
+
+// refused answers nil where the workload is looked at again anyway, because it
+// has changed or gone.
+func (c *Controller) refused(w *workload, n *note, err error) error {
+	switch {
+	case apierrors.IsConflict(err):
+		c.metrics.rollouts.WithLabelValues(w.kind.Kind, rolloutConflict).Inc()
+		c.workloads.AddAfter(w.key(), time.Second)
+		return nil
+	case apierrors.IsNotFound(err):
+		return nil
+	}
+	c.metrics.rollouts.WithLabelValues(w.kind.Kind, rolloutRefused).Inc()
+	c.tell.refused(w, n, err)
+	return fmt.Errorf("start rollout: %w", err)
+}
+
+// forget drops what is known of a workload that is gone.
+func (c *Controller) forget(k key) {
+	c.enqueue(c.pace.free(k)...)
+	c.enqueue(c.pace.leave(k)...)
+	if n := c.notes.drop(k); n != nil {
+		c.metrics.moved(n.decided, rollout.Decision{})
+	}
+	c.metrics.paced(c.pace.counts())
+}
+
+func (c *Controller) enqueue(keys ...key) {
+	for _, k := range keys {
+		c.workloads.Add(k)
+	}
+}
+
+// attrs name the workload in logs.
+func (w *workload) attrs() []any {
+	return []any{"kind", w.kind.Kind, "namespace", w.Namespace, "name", w.Name}
+}

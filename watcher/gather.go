@@ -1,0 +1,240 @@
+package watcher
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"keyroll.dev/internal/secretsstore"
+	"keyroll.dev/watcher/rollout"
+)
+
+// gather puts together what a decision about a workload is made from, out of
+// the caches alone. since tells when a Secret's digest was first seen.
+//
+// Whose content counts:
+//
+//	pod injected, namespace opted in   every class that it mounts, every Secret that
+//	                                   those classes fill and the pod takes from
+//	restart-on: auto                   the same, and every other driver-managed Secret
+//	                                   that the pod takes from; no injection needed
+//	restart-on: secret/NAME            that Secret, and the classes mounted that fill it
+//	none of these                      nothing
+//
+// An injected workload of a namespace that is no longer opted in counts for
+// nothing: its next pods would not be injected, so a rollout would break it.
+func (c *caches) gather(w *workload, since func(namespace, name, digest string) time.Time) rollout.State {
+	g := gathering{
+		caches:  c,
+		w:       w,
+		since:   since,
+		enabled: c.enabled(w.Namespace),
+		asked:   map[string]bool{},
+		state: rollout.State{
+			Workload: w.told(),
+			Classes:  map[string]rollout.Class{},
+			Secrets:  map[string]rollout.Secret{},
+			Driver:   c.driver(),
+		},
+	}
+	for _, name := range w.settings.RestartOn.Secrets {
+		g.asked[name] = true
+		g.addSecret(name, 0)
+	}
+	current := c.currency(w)
+	for _, p := range c.podsOf(w) {
+		g.addPod(p, current(p))
+	}
+	slices.SortFunc(g.state.Pods, func(a, b rollout.Pod) int { return strings.Compare(a.Name, b.Name) })
+	return g.state
+}
+
+// gathering is one call of gather.
+type gathering struct {
+	caches  *caches
+	w       *workload
+	since   func(namespace, name, digest string) time.Time
+	enabled bool
+	asked   map[string]bool // Secrets that restart-on names
+	state   rollout.State
+}
+
+func (g *gathering) addPod(p *pod, current bool) {
+	all := p.injected && g.enabled || g.w.settings.RestartOn.Auto
+	told := rollout.Pod{
+		Name:     p.Name,
+		UID:      p.UID,
+		Created:  p.CreationTimestamp.Time,
+		Current:  current,
+		Finished: p.finished,
+		Ordinal:  p.ordinal,
+		Stamp:    p.stamp,
+		Started:  p.started,
+	}
+	filled := map[string]bool{}
+	for _, name := range p.classes {
+		fills := g.caches.fills(p.Namespace, name)
+		for secret := range fills {
+			filled[secret] = true
+		}
+		if all || anyOf(fills, g.asked) {
+			told.Mounts = append(told.Mounts, rollout.Mount{Class: name, Status: g.caches.statusOf(p, name)})
+			g.addClass(name)
+		}
+	}
+	g.state.Pods = append(g.state.Pods, told)
+	if p.finished || !current {
+		return
+	}
+	for secret, how := range p.secrets {
+		counts := g.asked[secret] || all && filled[secret] || g.w.settings.RestartOn.Auto && g.caches.managed(p.Namespace, secret)
+		if counts {
+			g.addSecret(secret, how)
+		}
+	}
+}
+
+// addClass notes a class, and the Secrets that it fills are told by who takes from them.
+func (g *gathering) addClass(name string) {
+	if _, known := g.state.Classes[name]; known {
+		return
+	}
+	told := rollout.Class{Feeds: g.caches.feeds(g.w.Namespace, name)}
+	if found := g.caches.classes.get(g.w.Namespace, name); found != nil {
+		told.Vault, told.Synced = found.vault(), found.synced
+	}
+	g.state.Classes[name] = told
+}
+
+// addSecret notes a Secret, and every class of the namespace that fills it: a
+// consumer need not mount the class itself.
+func (g *gathering) addSecret(name string, how use) {
+	told, known := g.state.Secrets[name]
+	if !known {
+		for _, feeder := range g.caches.classes.by(bySecret, path(g.w.Namespace, name)) {
+			g.addClass(feeder.Name)
+		}
+		told.Hidden = g.caches.secrets.informer == nil
+		told.Trigger = !told.Hidden
+		if s := g.caches.secrets.get(g.w.Namespace, name); s != nil {
+			told.Digest, told.Changed = s.digest, s.changed
+			told.Since = g.since(g.w.Namespace, name, s.digest)
+		}
+	}
+	told.Env = told.Env || how == fixed
+	g.state.Secrets[name] = told
+}
+
+// told answers the workload in the words of the decision.
+func (w *workload) told() rollout.Workload {
+	return rollout.Workload{
+		UID:                w.UID,
+		Kind:               w.kind.Kind,
+		Namespace:          w.Namespace,
+		Name:               w.Name,
+		Generation:         w.Generation,
+		ObservedGeneration: w.observed,
+		Deleting:           w.DeletionTimestamp != nil,
+		Paused:             w.paused,
+		OnDelete:           w.onDelete,
+		Partition:          w.partition,
+		Replicas:           w.replicas,
+		Never:              w.settings.RestartNever,
+		Complete:           w.complete,
+		Stamp:              w.stamp(),
+		Rolled:             w.rolled,
+	}
+}
+
+// currency answers what tells the pods of a workload's newest revision.
+//
+//	Deployment   owned by the ReplicaSet with the Deployment's own revision number,
+//	             if no ReplicaSet has a higher one
+//	StatefulSet  labelled with status.updateRevision
+//	DaemonSet    labelled with the hash of the newest ControllerRevision
+//	any other    by the stamp alone
+//
+// and for all of them the controller must have observed the newest generation.
+// The decision itself asks besides for the template's stamp on the pod, so that
+// a cache that lags behind a patch of ours cannot bring about a second one.
+func (c *caches) currency(w *workload) func(*pod) bool {
+	none := func(*pod) bool { return false }
+	if w.observed < w.Generation {
+		return none
+	}
+	switch w.kind.GroupKind() {
+	case deployments.GroupKind():
+		latest := newest(c.replicaSets.by(byOwner, string(w.UID)))
+		if latest == nil || strconv.FormatInt(latest.number, 10) != w.revision {
+			return none
+		}
+		return func(p *pod) bool { return p.owner.uid == latest.UID }
+	case statefulSets.GroupKind():
+		if w.revision == "" {
+			return none
+		}
+		return func(p *pod) bool { return p.revision == w.revision }
+	case daemonSets.GroupKind():
+		latest := newest(c.controllerRevisions.by(byOwner, string(w.UID)))
+		if latest == nil {
+			return none
+		}
+		return func(p *pod) bool { return p.revision == latest.hash }
+	default:
+		return func(*pod) bool { return true }
+	}
+}
+
+// driver answers the generation of the CSI driver; unknown counts as the newer.
+func (c *caches) driver() rollout.Driver {
+	if d := c.drivers.get("", secretsstore.DriverName); d != nil {
+		return d.generation
+	}
+	return rollout.Republishing
+}
+
+// statusOf answers what the driver told of a pod's mount, nil for nothing yet.
+// It may be one inherited from an earlier pod of that name: the owner in it tells.
+func (c *caches) statusOf(p *pod, class string) *rollout.Status {
+	for _, s := range c.statuses.by(byPod, path(p.Namespace, p.Name)) {
+		if s.class == class {
+			told := s.told()
+			return &told
+		}
+	}
+	return nil
+}
+
+// fills answers which Secrets a class fills, and from which objects.
+func (c *caches) fills(namespace, name string) map[string][]string {
+	if found := c.classes.get(namespace, name); found != nil {
+		return found.synced
+	}
+	return nil
+}
+
+// feeds answers what the live mounts of a class hold.
+func (c *caches) feeds(namespace, name string) []rollout.Status {
+	var feeds []rollout.Status
+	for _, s := range c.statuses.by(byClass, path(namespace, name)) {
+		if p := c.podOf(s); p != nil && !p.finished {
+			feeds = append(feeds, s.told())
+		}
+	}
+	return feeds
+}
+
+// managed reports whether the driver fills that Secret.
+func (c *caches) managed(namespace, name string) bool {
+	return c.secrets.get(namespace, name) != nil || len(c.classes.by(bySecret, path(namespace, name))) > 0
+}
+
+func anyOf(fills map[string][]string, asked map[string]bool) bool {
+	for secret := range fills {
+		if asked[secret] {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,156 @@
+package watcher
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/client-go/util/workqueue"
+
+	"keyroll.dev/watcher/rollout"
+)
+
+// Outcomes of a rollout, the values of the label outcome.
+const (
+	rolloutStarted  = "started"
+	rolloutDone     = "done"
+	rolloutStuck    = "stuck"
+	rolloutConflict = "conflict" // the workload had changed meanwhile; decided again
+	rolloutRefused  = "refused"  // the API server refused the patch; retried
+)
+
+// Outcomes of looking after a SecretProviderClass.
+const (
+	classCreated  = "created"
+	classHealed   = "healed"
+	classRemoved  = "removed"
+	classFailed   = "failed"
+	classWithheld = "withheld"
+)
+
+// metrics are what operators see of the watcher.
+type metrics struct {
+	rollouts *prometheus.CounterVec
+	classes  *prometheus.CounterVec
+	waiting  *prometheus.GaugeVec
+	stale    prometheus.Gauge
+	unknown  prometheus.Gauge
+	underway prometheus.Gauge
+	leading  prometheus.Gauge
+	toPatch  prometheus.Histogram
+	toDone   prometheus.Histogram
+}
+
+// rotationBuckets reach from a second to the hours that a large rollout takes.
+var rotationBuckets = []float64{1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 7200}
+
+func newMetrics(r prometheus.Registerer) *metrics {
+	const prefix = "keyroll_watcher_"
+	m := &metrics{
+		rollouts: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: prefix + "rollouts_total", Help: "Rollouts by kind of workload and outcome.",
+		}, []string{"kind", "outcome"}),
+		classes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: prefix + "classes_total", Help: "What was done to generated SecretProviderClasses, by outcome.",
+		}, []string{"outcome"}),
+		waiting: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: prefix + "waiting_workloads", Help: "Workloads that are due and not rolled, by reason.",
+		}, []string{"reason"}),
+		stale: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: prefix + "stale_pods", Help: "Pods that run on older content than they should.",
+		}),
+		unknown: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: prefix + "unknown_pods", Help: "Pods of which nothing tells what content they run on.",
+		}),
+		underway: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: prefix + "rollouts_underway", Help: "Rollouts that hold a place under --max-parallel.",
+		}),
+		leading: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: prefix + "leader", Help: "1 in the replica that acts.",
+		}),
+		toPatch: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: prefix + "rotation_to_rollout_seconds", Help: "From the driver's report of new content to the rollout's start.",
+			Buckets: rotationBuckets,
+		}),
+		toDone: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: prefix + "rotation_to_done_seconds", Help: "From the driver's report of new content to all pods running on it.",
+			Buckets: rotationBuckets,
+		}),
+	}
+	r.MustRegister(m.rollouts, m.classes, m.waiting, m.stale, m.unknown, m.underway, m.leading, m.toPatch, m.toDone)
+	return m
+}
+
+// moved keeps the gauges in step when a workload's decision takes the place of
+// the one before. A zero decision stands for none.
+func (m *metrics) moved(before, after rollout.Decision) {
+	m.stale.Add(float64(after.Counts.Stale - before.Counts.Stale))
+	m.unknown.Add(float64(after.Counts.Unknown - before.Counts.Unknown))
+	if before.Action == rollout.Wait {
+		m.waiting.WithLabelValues(string(before.Reason)).Dec()
+	}
+	if after.Action == rollout.Wait {
+		m.waiting.WithLabelValues(string(after.Reason)).Inc()
+	}
+}
+
+func (m *metrics) paced(underway, _ int) { m.underway.Set(float64(underway)) }
+
+// queueMetrics tell how the queues do, in workqueue's own terms.
+type queueMetrics struct {
+	depth, unfinished, longest *prometheus.GaugeVec
+	adds, retries              *prometheus.CounterVec
+	latency, duration          *prometheus.HistogramVec
+}
+
+func newQueueMetrics(r prometheus.Registerer) queueMetrics {
+	const prefix = "keyroll_watcher_queue_"
+	queue := []string{"queue"}
+	gauge := func(name, help string) *prometheus.GaugeVec {
+		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: prefix + name, Help: help}, queue)
+	}
+	counter := func(name, help string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: prefix + name, Help: help}, queue)
+	}
+	seconds := func(name, help string) *prometheus.HistogramVec {
+		return prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: prefix + name, Help: help, Buckets: prometheus.ExponentialBuckets(0.001, 10, 6),
+		}, queue)
+	}
+	m := queueMetrics{
+		depth:      gauge("depth", "Keys that are due for a look."),
+		unfinished: gauge("unfinished_work_seconds", "Time spent on looks that are not finished."),
+		longest:    gauge("longest_look_seconds", "Age of the oldest look that is not finished."),
+		adds:       counter("adds_total", "Keys added."),
+		retries:    counter("retries_total", "Keys that came back after a failure."),
+		latency:    seconds("wait_seconds", "Time between a key's becoming due and its look."),
+		duration:   seconds("look_seconds", "Time that a look takes."),
+	}
+	r.MustRegister(m.depth, m.unfinished, m.longest, m.adds, m.retries, m.latency, m.duration)
+	return m
+}
+
+func (m queueMetrics) NewDepthMetric(name string) workqueue.GaugeMetric {
+	return m.depth.WithLabelValues(name)
+}
+
+func (m queueMetrics) NewAddsMetric(name string) workqueue.CounterMetric {
+	return m.adds.WithLabelValues(name)
+}
+
+func (m queueMetrics) NewLatencyMetric(name string) workqueue.HistogramMetric {
+	return m.latency.WithLabelValues(name)
+}
+
+func (m queueMetrics) NewWorkDurationMetric(name string) workqueue.HistogramMetric {
+	return m.duration.WithLabelValues(name)
+}
+
+func (m queueMetrics) NewUnfinishedWorkSecondsMetric(name string) workqueue.SettableGaugeMetric {
+	return m.unfinished.WithLabelValues(name)
+}
+
+func (m queueMetrics) NewLongestRunningProcessorSecondsMetric(name string) workqueue.SettableGaugeMetric {
+	return m.longest.WithLabelValues(name)
+}
+
+func (m queueMetrics) NewRetriesMetric(name string) workqueue.CounterMetric {
+	return m.retries.WithLabelValues(name)
+}

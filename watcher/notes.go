@@ -1,0 +1,102 @@
+package watcher
+
+import (
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"keyroll.dev/watcher/rollout"
+)
+
+// note is what this process remembers of one workload. Only the worker that
+// looks at the workload touches it, and no two look at one at a time.
+type note struct {
+	uid      types.UID
+	memory   rollout.Memory
+	baseline rollout.Baseline
+	patched  int64 // generation that our last patch made; a cache that shows less is behind
+	decided  rollout.Decision
+	rotated  time.Time // what the rollout under way answers, zero when not known
+	tracked  string    // stamp of the rollout under way that is followed to its end, "" for none
+	told     told
+}
+
+// notes are those of all workloads. Safe for concurrent use.
+type notes struct {
+	mu sync.Mutex
+	by map[key]*note
+}
+
+// of answers the note of a workload. Another workload under the same name
+// starts with an empty one.
+func (n *notes) of(k key, uid types.UID) *note {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.by == nil {
+		n.by = map[key]*note{}
+	}
+	found := n.by[k]
+	if found == nil || found.uid != uid {
+		found = &note{uid: uid}
+		n.by[k] = found
+	}
+	return found
+}
+
+// drop forgets a workload, and answers what was known of it, nil for nothing.
+func (n *notes) drop(k key) *note {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	found := n.by[k]
+	delete(n.by, k)
+	return found
+}
+
+// told holds what was said of a workload since its pods were last all well, so
+// that each thing is said once.
+type told map[string]bool
+
+// once reports whether the thing is new.
+func (t *told) once(thing string) bool {
+	if (*t)[thing] {
+		return false
+	}
+	if *t == nil {
+		*t = told{}
+	}
+	(*t)[thing] = true
+	return true
+}
+
+// sightings tell since when each Secret has its present digest, as far as this
+// process saw it. Safe for concurrent use.
+type sightings struct {
+	mu   sync.Mutex
+	seen map[classKey]sighting
+}
+
+type sighting struct {
+	digest string
+	since  time.Time // zero: it was so at first sight
+}
+
+// note answers since when the Secret has the digest, now being when it is seen.
+// A Secret that went away and comes back the same has had it all along.
+func (s *sightings) note(namespace, name, digest string, now time.Time) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.seen == nil {
+		s.seen = map[classKey]sighting{}
+	}
+	k := classKey{namespace, name}
+	last, known := s.seen[k]
+	switch {
+	case !known:
+		last = sighting{digest: digest}
+	case last.digest != digest:
+		last = sighting{digest: digest, since: now}
+	}
+	s.seen[k] = last
+	return last.since
+}

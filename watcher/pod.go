@@ -1,0 +1,147 @@
+package watcher
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+
+	"keyroll.dev/internal/annotation"
+)
+
+// pod is the view of a Pod.
+type pod struct {
+	metav1.ObjectMeta
+
+	owner    owner
+	revision string // label controller-revision-hash
+	record   string // annotation keyroll.dev/dependencies
+	stamp    string // annotation keyroll.dev/content
+	injected bool
+	asks     bool // carries an annotation that asks Keyroll for something
+	classes  []string
+	secrets  map[string]use
+	finished bool
+	ready    bool
+	ordinal  int32
+	node     string
+	// started is when the longest-running of the running containers that take
+	// secret content began; zero while none runs.
+	started time.Time
+	trouble string // why it is not running, in the API's own words
+}
+
+// owner names the controller of an object. The zero value means none.
+type owner struct {
+	apiVersion string
+	kind       string
+	name       string
+	uid        types.UID
+}
+
+func (o owner) groupKind() schema.GroupKind {
+	return schema.FromAPIVersionAndKind(o.apiVersion, o.kind).GroupKind()
+}
+
+func ownerOf(m *metav1.ObjectMeta) owner {
+	ref := metav1.GetControllerOfNoCopy(m)
+	if ref == nil {
+		return owner{}
+	}
+	return owner{apiVersion: ref.APIVersion, kind: ref.Kind, name: ref.Name, uid: ref.UID}
+}
+
+func slimPod(p *corev1.Pod) *pod {
+	uses := referencesOf(&p.Spec)
+	return &pod{
+		ObjectMeta: identity(&p.ObjectMeta),
+		owner:      ownerOf(&p.ObjectMeta),
+		revision:   p.Labels[appsv1.ControllerRevisionHashLabelKey],
+		record:     p.Annotations[annotation.Dependencies],
+		stamp:      p.Annotations[annotation.Content],
+		injected:   p.Labels[annotation.InjectedLabel] == "true",
+		asks:       len(keep(p.Annotations, annotation.IsInput)) > 0,
+		classes:    uses.classes,
+		secrets:    uses.secrets,
+		finished:   p.DeletionTimestamp != nil || p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed,
+		ready:      isReady(p),
+		ordinal:    ordinalOf(p),
+		node:       p.Spec.NodeName,
+		started:    startedOf(p, uses.consumers),
+		trouble:    troubleOf(p),
+	}
+}
+
+func isReady(p *corev1.Pod) bool {
+	for _, c := range p.Status.Conditions {
+		if c.Type == corev1.PodReady {
+			return c.Status == corev1.ConditionTrue
+		}
+	}
+	return false
+}
+
+// ordinalOf answers the place of a StatefulSet's pod, which ends its name.
+func ordinalOf(p *corev1.Pod) int32 {
+	text, labelled := p.Labels[appsv1.PodIndexLabel]
+	if !labelled {
+		text = p.Name[strings.LastIndex(p.Name, "-")+1:]
+	}
+	n, err := strconv.ParseInt(text, 10, 32)
+	if err != nil {
+		return 0
+	}
+	return int32(n)
+}
+
+// startedOf leaves out containers that take no secret content: a side-car that
+// has run for months says nothing about what the application started with.
+func startedOf(p *corev1.Pod, consumers map[string]bool) time.Time {
+	var earliest time.Time
+	sidecars := map[string]bool{}
+	for i := range p.Spec.InitContainers {
+		c := &p.Spec.InitContainers[i]
+		sidecars[c.Name] = c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
+	}
+	visit := func(status *corev1.ContainerStatus) {
+		if status.State.Running == nil || len(consumers) > 0 && !consumers[status.Name] {
+			return
+		}
+		if began := status.State.Running.StartedAt.Time; earliest.IsZero() || began.Before(earliest) {
+			earliest = began
+		}
+	}
+	for i := range p.Status.InitContainerStatuses {
+		if status := &p.Status.InitContainerStatuses[i]; sidecars[status.Name] {
+			visit(status)
+		}
+	}
+	for i := range p.Status.ContainerStatuses {
+		visit(&p.Status.ContainerStatuses[i])
+	}
+	return earliest
+}
+
+// troubleOf answers the first reason that the API gives for a pod that does not
+// run: names only, never a message, which may quote anything.
+func troubleOf(p *corev1.Pod) string {
+	for _, statuses := range [][]corev1.ContainerStatus{p.Status.InitContainerStatuses, p.Status.ContainerStatuses} {
+		for i := range statuses {
+			waiting := statuses[i].State.Waiting
+			if waiting != nil && waiting.Reason != "" && waiting.Reason != "PodInitializing" {
+				return waiting.Reason + " (container " + statuses[i].Name + ")"
+			}
+		}
+	}
+	for _, c := range p.Status.Conditions {
+		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse {
+			return c.Reason
+		}
+	}
+	return ""
+}

@@ -1,0 +1,330 @@
+package watcher
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"reflect"
+	"strings"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"keyroll.dev/internal/annotation"
+	"keyroll.dev/internal/dependency"
+	"keyroll.dev/internal/secretsstore"
+)
+
+// classKey names a SecretProviderClass.
+type classKey struct {
+	namespace string
+	name      string
+}
+
+func (k classKey) String() string { return k.namespace + "/" + k.name }
+
+// provider keeps the generated SecretProviderClasses in existence.
+//
+//	some record asks for it   found        what happens
+//	yes                       no           created
+//	yes                       ours, equal  nothing
+//	yes                       ours, edited set right
+//	any                       not ours     nothing, an Event if a record asks for it
+//	no, but a pod or status   any          nothing: the driver needs it
+//	no                        ours         deleted after retention
+//
+// A record is that of a pod, or the one that a workload's template resolves to,
+// so that a class is there before the first pod is.
+type provider struct {
+	caches    *caches
+	client    *secretsstore.Client
+	fallback  dependency.Fallback
+	retention time.Duration
+	classes   *queue[classKey]
+	templates *queue[key]
+	tell      *teller
+	metrics   *metrics
+	log       *slog.Logger
+
+	mu     sync.Mutex
+	wanted map[key]dependency.Record // what each workload's template resolves to
+	askers map[classKey]map[key]bool // and back
+	idle   map[classKey]time.Time    // since when nothing has needed a class of ours
+}
+
+// workloadChanged has the workload's template resolved again where that may
+// come to something else.
+func (p *provider) workloadChanged(before, after *workload) {
+	switch {
+	case after == nil:
+		p.templates.Add(before.key())
+	case before == nil, before.Generation != after.Generation, before.UID != after.UID,
+		!reflect.DeepEqual(before.Annotations, after.Annotations):
+		p.templates.Add(after.key())
+	}
+}
+
+// podChanged looks after the classes of a pod that came or went.
+func (p *provider) podChanged(before, after *pod) {
+	if before != nil && after != nil && before.UID == after.UID && before.record == after.record {
+		return
+	}
+	for _, one := range []*pod{before, after} {
+		if one == nil {
+			continue
+		}
+		for _, name := range one.classes {
+			p.look(one.Namespace, name)
+		}
+	}
+}
+
+// look enqueues a class if its name can be one of ours.
+func (p *provider) look(namespace, name string) {
+	if strings.HasPrefix(name, dependency.ClassPrefix) {
+		p.classes.Add(classKey{namespace, name})
+	}
+}
+
+// namespaceChanged resolves the templates of a namespace again, whose defaults changed.
+func (p *provider) namespaceChanged(name string) {
+	for _, s := range p.caches.workloads {
+		for _, w := range s.by(byNamespace, name) {
+			p.templates.Add(w.key())
+		}
+	}
+}
+
+// syncTemplate settles which class a workload's template asks for.
+func (p *provider) syncTemplate(_ context.Context, k key) error {
+	record := dependency.Record{}
+	if w := p.caches.workload(k); w != nil && w.DeletionTimestamp == nil {
+		record = p.resolve(w)
+	}
+	for _, changed := range p.want(k, record) {
+		p.classes.Add(changed)
+	}
+	return nil
+}
+
+// resolve answers what the webhook will put on the workload's pods, as far as
+// that can be told from the template; zero for nothing.
+func (p *provider) resolve(w *workload) dependency.Record {
+	home := p.caches.namespaces.get("", w.Namespace)
+	if home == nil || !home.told().Enabled() || !w.settings.Asked() {
+		return dependency.Record{}
+	}
+	// What is wrong was told by the webhook; the pods will be refused by it.
+	if _, problems := annotation.Parse(w.template); len(problems) > 0 {
+		return dependency.Record{}
+	}
+	defaults, _ := annotation.ParseNamespace(home.Annotations)
+	name, problems := dependency.AccountName(w.settings, defaults, w.account)
+	if len(problems) > 0 {
+		return dependency.Record{}
+	}
+	var serviceAccount *dependency.ServiceAccount
+	if found := p.caches.accounts.get(w.Namespace, name); found != nil {
+		serviceAccount = &dependency.ServiceAccount{Name: name, Annotations: found.Annotations}
+	}
+	record, problems := dependency.Resolve(w.settings, defaults, serviceAccount, p.fallback)
+	if len(problems) > 0 || !record.Generated() {
+		return dependency.Record{}
+	}
+	return record
+}
+
+// want notes what a workload asks for, and answers the classes concerned.
+func (p *provider) want(k key, record dependency.Record) []classKey {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	before, had := p.wanted[k]
+	if had && before.SecretProviderClass == record.SecretProviderClass {
+		return nil
+	}
+	var changed []classKey
+	if had {
+		old := classKey{k.namespace, before.SecretProviderClass}
+		delete(p.wanted, k)
+		delete(p.askers[old], k)
+		if len(p.askers[old]) == 0 {
+			delete(p.askers, old)
+		}
+		changed = append(changed, old)
+	}
+	if record.Generated() {
+		now := classKey{k.namespace, record.SecretProviderClass}
+		p.wanted[k] = record
+		if p.askers[now] == nil {
+			p.askers[now] = map[key]bool{}
+		}
+		p.askers[now][k] = true
+		changed = append(changed, now)
+	}
+	return changed
+}
+
+// syncClass brings one class to where it should be.
+func (p *provider) syncClass(ctx context.Context, k classKey) error {
+	found := p.caches.classes.get(k.namespace, k.name)
+	record, asked := p.asked(k)
+	switch {
+	case asked && found == nil:
+		return p.create(ctx, record.Class(k.namespace))
+	case asked && !generated(found):
+		p.metrics.classes.WithLabelValues(classWithheld).Inc()
+		p.tell.classTaken(k, p.askersOf(k))
+	case asked:
+		p.busy(k)
+		return p.heal(ctx, found, record.Class(k.namespace))
+	case found != nil && generated(found) && !p.used(k):
+		return p.collect(ctx, found)
+	default:
+		p.busy(k)
+	}
+	return nil
+}
+
+// asked answers the record that asks for a class: that of a template, else that
+// of a pod, believed only where the namespace is opted in and after it was
+// verified, so that whoever may create pods gains no class by writing one.
+func (p *provider) asked(k classKey) (dependency.Record, bool) {
+	if record, ok := p.askedByTemplate(k); ok {
+		return record, true
+	}
+	home := p.caches.namespaces.get("", k.namespace)
+	if home == nil || !home.told().Enabled() {
+		return dependency.Record{}, false
+	}
+	defaults, _ := annotation.ParseNamespace(home.Annotations)
+	for _, one := range p.caches.pods.by(byClass, path(k.namespace, k.name)) {
+		if one.record == "" || one.finished {
+			continue
+		}
+		record, err := dependency.Decode(one.record)
+		if err == nil {
+			err = record.Verify(defaults)
+		}
+		switch {
+		case err != nil:
+			p.tell.forged(one, err)
+		case record.Generated() && record.SecretProviderClass == k.name:
+			return record, true
+		}
+	}
+	return dependency.Record{}, false
+}
+
+func (p *provider) askedByTemplate(k classKey) (dependency.Record, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for asker := range p.askers[k] {
+		return p.wanted[asker], true
+	}
+	return dependency.Record{}, false
+}
+
+// askersOf answers the workloads whose templates ask for a class.
+func (p *provider) askersOf(k classKey) []*workload {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var askers []*workload
+	for asker := range p.askers[k] {
+		if w := p.caches.workload(asker); w != nil {
+			askers = append(askers, w)
+		}
+	}
+	return askers
+}
+
+// used reports whether a pod mounts the class or the driver still has a status
+// of it. Deleting a class under a status stops the driver's upkeep of a whole
+// node (driver v1.6.0 controllers/secretproviderclasspodstatus_controller.go).
+func (p *provider) used(k classKey) bool {
+	value := path(k.namespace, k.name)
+	return len(p.caches.pods.by(byClass, value)) > 0 || len(p.caches.statuses.by(byClass, value)) > 0
+}
+
+// generated reports whether a class is one that Keyroll made.
+func generated(c *class) bool {
+	return c.Labels[dependency.ManagedByLabel] == dependency.ManagedBy && strings.HasPrefix(c.Name, dependency.ClassPrefix)
+}
+
+func (p *provider) create(ctx context.Context, desired *secretsstore.SecretProviderClass) error {
+	_, err := p.client.Classes(desired.Namespace).Create(ctx, desired, metav1.CreateOptions{FieldManager: FieldManager})
+	switch {
+	case apierrors.IsAlreadyExists(err): // the cache will show what there is
+		return nil
+	case apierrors.HasStatusCause(err, "NamespaceTerminating"):
+		return nil
+	case err != nil:
+		return p.failed(desired, fmt.Errorf("create SecretProviderClass: %w", err))
+	}
+	p.done("SecretProviderClass created", classCreated, desired.Namespace, desired.Name)
+	return nil
+}
+
+func (p *provider) heal(ctx context.Context, found *class, desired *secretsstore.SecretProviderClass) error {
+	if reflect.DeepEqual(found.spec, desired.Spec) {
+		return nil
+	}
+	desired.UID, desired.ResourceVersion = found.UID, found.ResourceVersion
+	_, err := p.client.Classes(desired.Namespace).Update(ctx, desired, metav1.UpdateOptions{FieldManager: FieldManager})
+	if err != nil {
+		return p.failed(desired, fmt.Errorf("set SecretProviderClass right: %w", err))
+	}
+	p.done("SecretProviderClass set right", classHealed, desired.Namespace, desired.Name)
+	return nil
+}
+
+// collect deletes a class that nothing has needed for the retention.
+func (p *provider) collect(ctx context.Context, found *class) error {
+	k := classKey{found.Namespace, found.Name}
+	if left := p.retention - p.idleFor(k, time.Now()); left > 0 {
+		p.classes.AddAfter(k, left)
+		return nil
+	}
+	err := p.client.Classes(k.namespace).Delete(ctx, k.name, metav1.DeleteOptions{
+		Preconditions: &metav1.Preconditions{UID: &found.UID, ResourceVersion: &found.ResourceVersion},
+	})
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil
+	case err != nil:
+		return p.failed(&secretsstore.SecretProviderClass{ObjectMeta: found.ObjectMeta}, fmt.Errorf("delete SecretProviderClass: %w", err))
+	}
+	p.busy(k)
+	p.done("SecretProviderClass removed", classRemoved, k.namespace, k.name)
+	return nil
+}
+
+// idleFor answers for how long nothing has needed the class.
+func (p *provider) idleFor(k classKey, now time.Time) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	since, known := p.idle[k]
+	if !known {
+		p.idle[k] = now
+		return 0
+	}
+	return now.Sub(since)
+}
+
+// busy notes that the class is needed, or gone.
+func (p *provider) busy(k classKey) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.idle, k)
+}
+
+func (p *provider) done(message, outcome, namespace, name string) {
+	p.metrics.classes.WithLabelValues(outcome).Inc()
+	p.log.Info(message, "namespace", namespace, "class", name)
+}
+
+func (p *provider) failed(c *secretsstore.SecretProviderClass, err error) error {
+	p.metrics.classes.WithLabelValues(classFailed).Inc()
+	return fmt.Errorf("%s/%s: %w", c.Namespace, c.Name, err)
+}

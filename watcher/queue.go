@@ -1,0 +1,53 @@
+package watcher
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"k8s.io/client-go/util/workqueue"
+)
+
+// queue holds keys that are due for a look, each once however often it was added.
+type queue[K comparable] struct {
+	workqueue.TypedRateLimitingInterface[K]
+}
+
+// newQueue makes a queue whose failed keys come back after first, twice that,
+// and so on up to last, for ever, each key by itself.
+func newQueue[K comparable](name string, first, last time.Duration, provider workqueue.MetricsProvider) *queue[K] {
+	return &queue[K]{workqueue.NewTypedRateLimitingQueueWithConfig(
+		workqueue.NewTypedItemExponentialFailureRateLimiter[K](first, last),
+		workqueue.TypedRateLimitingQueueConfig[K]{Name: name, MetricsProvider: provider},
+	)}
+}
+
+// work has sync look at every key that is due, by several workers at once but
+// never at one key by two, until ctx ends, and returns when all of them have
+// stopped. A key whose sync fails comes back.
+func (q *queue[K]) work(ctx context.Context, workers int, look func(context.Context, K) error, failed func(K, error)) {
+	defer context.AfterFunc(ctx, q.ShutDown)()
+	var group sync.WaitGroup
+	for range workers {
+		group.Go(func() {
+			for q.next(ctx, look, failed) {
+			}
+		})
+	}
+	group.Wait()
+}
+
+func (q *queue[K]) next(ctx context.Context, look func(context.Context, K) error, failed func(K, error)) bool {
+	k, stopped := q.Get()
+	if stopped || ctx.Err() != nil {
+		return false
+	}
+	defer q.Done(k)
+	if err := look(ctx, k); err != nil {
+		failed(k, err)
+		q.AddRateLimited(k)
+		return true
+	}
+	q.Forget(k)
+	return true
+}

@@ -1,0 +1,99 @@
+package watcher
+
+import (
+	corev1 "k8s.io/api/core/v1"
+
+	"keyroll.dev/internal/secretsstore"
+)
+
+// use tells how a pod consumes a Secret.
+type use int
+
+const (
+	// asFiles: through a volume that kubelet keeps up to date.
+	asFiles use = iota + 1
+	// fixed: through the environment or a subPath mount, so what a container
+	// started with is what it keeps.
+	fixed
+)
+
+// references is what a pod spec takes its secret content from.
+type references struct {
+	classes []string       // SecretProviderClasses that it mounts, one for each volume
+	secrets map[string]use // Secrets by name; nil for none
+	// consumers are the containers that take any of these.
+	consumers map[string]bool
+}
+
+// source is what one volume offers.
+type source struct {
+	class   string
+	secrets []string
+}
+
+// referencesOf reads a pod spec, init containers included.
+func referencesOf(spec *corev1.PodSpec) references {
+	r := references{secrets: map[string]use{}, consumers: map[string]bool{}}
+	volumes := map[string]source{}
+	for i := range spec.Volumes {
+		from := sourceOf(&spec.Volumes[i])
+		volumes[spec.Volumes[i].Name] = from
+		if from.class != "" {
+			r.classes = append(r.classes, from.class)
+		}
+	}
+	for _, containers := range [][]corev1.Container{spec.InitContainers, spec.Containers} {
+		for i := range containers {
+			if r.addContainer(&containers[i], volumes) {
+				r.consumers[containers[i].Name] = true
+			}
+		}
+	}
+	return r
+}
+
+// addContainer reports whether the container takes anything.
+func (r *references) addContainer(c *corev1.Container, volumes map[string]source) bool {
+	takes := false
+	for _, from := range c.EnvFrom {
+		if from.SecretRef != nil {
+			r.secrets[from.SecretRef.Name], takes = fixed, true
+		}
+	}
+	for _, env := range c.Env {
+		if env.ValueFrom != nil && env.ValueFrom.SecretKeyRef != nil {
+			r.secrets[env.ValueFrom.SecretKeyRef.Name], takes = fixed, true
+		}
+	}
+	for _, mount := range c.VolumeMounts {
+		from := volumes[mount.Name]
+		takes = takes || from.class != "" || len(from.secrets) > 0
+		how := asFiles
+		if mount.SubPath != "" || mount.SubPathExpr != "" {
+			how = fixed
+		}
+		for _, secret := range from.secrets {
+			r.secrets[secret] = max(r.secrets[secret], how)
+		}
+	}
+	return takes
+}
+
+func sourceOf(v *corev1.Volume) source {
+	switch {
+	case v.CSI != nil && v.CSI.Driver == secretsstore.DriverName:
+		return source{class: v.CSI.VolumeAttributes[secretsstore.ClassAttribute]}
+	case v.Secret != nil:
+		return source{secrets: []string{v.Secret.SecretName}}
+	case v.Projected != nil:
+		var from source
+		for _, projection := range v.Projected.Sources {
+			if projection.Secret != nil {
+				from.secrets = append(from.secrets, projection.Secret.Name)
+			}
+		}
+		return from
+	default:
+		return source{}
+	}
+}

@@ -1,0 +1,99 @@
+package rollout
+
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
+// Baseline is what the pods of one workload run on: recorded at first sight, at
+// every roll as the content that the stamp answers, and whenever all pods are
+// known to run on something else. It holds versions and keyed digests, no content.
+type Baseline struct {
+	Stamp   string                    `json:"stamp,omitempty"` // of the pods that it speaks of
+	Classes map[string]ClassBaseline  `json:"classes,omitempty"`
+	Secrets map[string]SecretBaseline `json:"secrets,omitempty"`
+}
+
+// ClassBaseline is a class's part of a Baseline.
+type ClassBaseline struct {
+	Digest   string            `json:"digest"`             // of the versions
+	Versions map[string]string `json:"versions,omitempty"` // for people; left out when there are many
+	Since    time.Time         `json:"since"`              // pods that started before, and bear the stamp, started on these versions
+}
+
+// SecretBaseline is a Secret's part of a Baseline.
+type SecretBaseline struct {
+	Digest string    `json:"digest"`
+	Since  time.Time `json:"since"`
+	// Unsettled: recorded by a roll that could not wait longer, so some pods may have started on another digest.
+	Unsettled bool `json:"unsettled,omitempty"`
+	// Feeds identifies the versions that the feeding statuses agreed on; "" when they did not.
+	Feeds string `json:"feeds,omitempty"`
+	// Answered are the digests that were rolled for since the feeding statuses agreed on Feeds, latest last.
+	Answered []string `json:"answered,omitempty"`
+}
+
+// Bounds of one Baseline: versions above the limit are told by their digest alone.
+const (
+	maxVersions = 32
+	maxAnswered = 8
+)
+
+// IsZero reports whether nothing is recorded.
+func (b Baseline) IsZero() bool {
+	return b.Stamp == "" && len(b.Classes) == 0 && len(b.Secrets) == 0
+}
+
+// Same reports whether b says the same as o, times left aside: then a write
+// can wait until there is another reason for one.
+func (b Baseline) Same(o Baseline) bool {
+	return b.Stamp == o.Stamp &&
+		maps.EqualFunc(b.Classes, o.Classes, func(x, y ClassBaseline) bool { return x.Digest == y.Digest }) &&
+		maps.EqualFunc(b.Secrets, o.Secrets, SecretBaseline.same)
+}
+
+func (b SecretBaseline) same(o SecretBaseline) bool {
+	return b.Digest == o.Digest && b.Unsettled == o.Unsettled && b.Feeds == o.Feeds && slices.Equal(b.Answered, o.Answered)
+}
+
+// clone returns a copy whose maps may be written.
+func (b Baseline) clone() Baseline {
+	c := Baseline{Stamp: b.Stamp, Classes: map[string]ClassBaseline{}, Secrets: map[string]SecretBaseline{}}
+	maps.Copy(c.Classes, b.Classes)
+	maps.Copy(c.Secrets, b.Secrets)
+	return c
+}
+
+// knows reports whether b can speak of pods with this stamp at all: a later
+// stamp of ours, whose record was lost, is beyond it.
+func (b Baseline) knows(stamp string) bool {
+	_, theirs := readStamp(stamp)
+	_, ours := readStamp(b.Stamp)
+	return theirs <= ours
+}
+
+// covers reports whether the pod is one of those that c of b speaks of for
+// certain.
+func (b Baseline) covers(c ClassBaseline, p Pod, skew time.Duration) bool {
+	return p.Stamp == b.Stamp && p.Started.Add(skew).Before(c.Since)
+}
+
+func newClassBaseline(versions map[string]string, now time.Time) ClassBaseline {
+	c := ClassBaseline{Digest: digestOf(versions), Since: now}
+	if len(versions) <= maxVersions {
+		c.Versions = versions
+	}
+	return c
+}
+
+// answer records that a digest is rolled for, once more than limit forgetting the oldest.
+func (b SecretBaseline) answer(digests ...string) []string {
+	all := slices.Clone(b.Answered)
+	for _, d := range digests {
+		if d != "" && !slices.Contains(all, d) {
+			all = append(all, d)
+		}
+	}
+	return all[max(0, len(all)-maxAnswered):]
+}

@@ -1,0 +1,501 @@
+package rollout
+
+import (
+	"flag"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+)
+
+var (
+	sequences = flag.Int("sequences", 2000, "random sequences of events that each simulation runs; 100000 for a thorough run")
+	firstSeed = flag.Uint64("seed", 1, "seed of the first sequence; with -sequences=1 -v it shows that one's trace")
+)
+
+// step is one event of a sequence. Its arguments choose among what is there, so
+// that a shortened sequence still makes sense.
+type step struct {
+	gap  time.Duration // since the step before
+	kind string
+	a, b int
+}
+
+func (s step) String() string { return fmt.Sprintf("+%-10s %s(%d, %d)", s.gap, s.kind, s.a, s.b) }
+
+func (w *world) do(s step) {
+	w.changed = ""
+	ids := slices.Sorted(maps.Keys(w.vault))
+	id := ids[s.a%len(ids)]
+	value := w.vault[id].value
+	wl := w.workloads[s.a%len(w.workloads)]
+	switch s.kind {
+	case "rotate":
+		w.rotate(id, false)
+		w.contentChanged(id, value)
+	case "rotate to the same value":
+		w.rotate(id, true)
+		w.contentChanged(id, value)
+	case "roll back":
+		if w.rollback(id) {
+			w.contentChanged(id, value)
+		}
+	case "crash":
+		if p := wl.pick(s.b); p != nil {
+			w.crash(p)
+			w.disturbed(wl)
+		}
+	case "evict":
+		if p := wl.pick(s.b); p != nil {
+			w.deletePod(p)
+			w.disturbed(wl)
+		}
+	case "lag":
+		if p := wl.pick(s.b); p != nil {
+			w.logf("remounts of %s fail", p.name)
+			p.failing = w.now + w.between(time.Minute, 20*time.Minute)
+		}
+	case "scale", "scale to zero":
+		wl.replicas = int32(s.b%3 + 1)
+		if s.kind == "scale to zero" {
+			wl.replicas = 0
+		}
+		w.logf("%s scaled to %d", wl.name, wl.replicas)
+		w.change(wl)
+		w.disturbed(wl)
+	case "image":
+		w.logf("%s gets another image", wl.name)
+		wl.past = append(wl.past, wl.template)
+		wl.template.image++
+		w.change(wl)
+		w.disturbed(wl)
+	case "replace":
+		w.logf("%s is replaced, without its stamp", wl.name)
+		wl.past = append(wl.past, wl.template)
+		wl.template = template{image: wl.template.image + 1}
+		w.change(wl)
+		w.disturbed(wl)
+	case "undo":
+		if n := len(wl.past); n > 0 {
+			w.logf("%s is undone", wl.name)
+			wl.template, wl.past = wl.past[n-1], append(wl.past[:n-1], wl.template)
+			w.change(wl)
+			w.disturbed(wl)
+		}
+	case "pause":
+		if wl.kind == "Deployment" {
+			wl.paused = true
+			w.change(wl)
+			w.after(w.between(time.Minute, 20*time.Minute), func() { wl.paused = false; w.change(wl) })
+		}
+	case "refuse patches":
+		wl.refuse = w.now + w.between(time.Minute, 10*time.Minute)
+	case "restart watcher":
+		if w.watcher.up {
+			w.stopWatcher(w.between(time.Second, time.Duration(1+s.b%10)*time.Minute))
+		}
+	case "end after next patch":
+		w.watcher.lose = true
+	case "delete Secret":
+		w.deleteSecret(s.a)
+	case "delete statuses":
+		if w.driver == Republishing { // the polling driver would never look at those pods again
+			w.deleteStatuses(s.a)
+		}
+	default:
+		panic("no such step: " + s.kind)
+	}
+}
+
+func (wl *simWorkload) pick(n int) *simPod {
+	live := wl.live()
+	if len(live) == 0 {
+		return nil
+	}
+	return live[n%len(live)]
+}
+
+// deleteSecret is by hand: the driver brings it back, at the latest with its next look.
+func (w *world) deleteSecret(n int) {
+	names := slices.Sorted(maps.Keys(w.secrets))
+	if len(names) == 0 {
+		return
+	}
+	name := names[n%len(names)]
+	w.logf("Secret %s deleted", name)
+	w.secrets[name].values = nil
+	w.touchSecret(name)
+	for _, wl := range w.workloads {
+		if has(wl.consumes, name) {
+			w.disturbed(wl)
+		}
+	}
+}
+
+// deleteStatuses is what reinstalling the driver's CRDs does.
+func (w *world) deleteStatuses(n int) {
+	c := w.classes[n%len(w.classes)]
+	w.logf("statuses of %s deleted", c.name)
+	for _, wl := range w.workloads {
+		for _, p := range wl.pods {
+			delete(p.status, c.name)
+		}
+	}
+	w.touchClass(c.name)
+}
+
+func (w *world) contentChanged(id, value string) {
+	w.changed, w.changedValue = id, w.vault[id].value != value
+	for _, wl := range w.workloads {
+		if w.depends(wl, id, w.changedValue) {
+			wl.changes++
+		}
+	}
+}
+
+func (w *world) disturbed(wl *simWorkload) { wl.disturbances++ }
+
+// depends reports whether the object reaches the workload, through files or, if
+// the value changes, through a Secret.
+func (w *world) depends(wl *simWorkload, id string, value bool) bool {
+	for _, c := range w.classes {
+		if slices.Contains(wl.mounts, c.name) && slices.Contains(c.ids, id) {
+			return true
+		}
+		if value && c.secret != "" && has(wl.consumes, c.secret) && slices.Contains(c.synced, id) {
+			return true
+		}
+	}
+	return false
+}
+
+// newWorld builds a cluster by chance.
+func newWorld(seed uint64, tracing bool) *world {
+	rng := rand.New(rand.NewPCG(seed, 1))
+	w := &world{
+		rng: rng, tracing: tracing, driver: Driver(rng.IntN(2)), opts: defaults(), interval: 2 * time.Minute,
+		vault: map[string]object{}, secrets: map[string]*simSecret{}, orphans: map[string]*simStatus{}, ledger: Ledger{},
+	}
+	w.opts.MaxParallel = []int{0, 1, 10}[rng.IntN(3)]
+	w.opts.MinInterval = []time.Duration{0, 0, 5 * time.Minute}[rng.IntN(3)]
+	for range 3 {
+		w.skews = append(w.skews, w.between(-59*time.Second, 59*time.Second))
+	}
+	for i := range 1 + rng.IntN(2) {
+		w.classes = append(w.classes, w.newClass(i))
+	}
+	for i := range 1 + rng.IntN(3) {
+		w.workloads = append(w.workloads, w.newWorkload(i))
+	}
+	w.startWatcher()
+	for _, wl := range w.workloads {
+		w.control(wl)
+	}
+	return w
+}
+
+func (w *world) newClass(i int) *simClass {
+	c := &simClass{name: fmt.Sprintf("class%d", i)}
+	for j := range 1 + w.rng.IntN(3) {
+		id := fmt.Sprintf("secret/s%d%d", i, j)
+		c.ids = append(c.ids, id)
+		w.vault[id] = object{version: fmt.Sprintf("s%d%d-v0", i, j), value: "value0"}
+	}
+	if w.rng.IntN(3) > 0 {
+		c.secret = fmt.Sprintf("synced%d", i)
+		c.synced = c.ids[:1+w.rng.IntN(len(c.ids))]
+		w.secrets[c.secret] = &simSecret{}
+	}
+	return c
+}
+
+func (w *world) newWorkload(i int) *simWorkload {
+	wl := &simWorkload{
+		uid: types.UID(fmt.Sprintf("workload-%d", i)), name: fmt.Sprintf("w%d", i), kind: "Deployment",
+		consumes: map[string]Secret{}, replicas: int32(1 + w.rng.IntN(3)), generation: 1, observed: 1,
+	}
+	if w.rng.IntN(3) == 0 {
+		wl.kind = "StatefulSet"
+	}
+	first := w.classes[w.rng.IntN(len(w.classes))]
+	if i > 0 && w.rng.IntN(3) == 0 {
+		if fed := w.class(w.workloads[0].mounts[0]); fed.secret != "" {
+			wl.consumes[fed.secret] = Secret{Env: true, Trigger: true} // of the Secret alone
+			return wl
+		}
+	}
+	wl.mounts = []string{first.name}
+	if w.rng.IntN(12) == 0 {
+		wl.mounts = append(wl.mounts, first.name)
+	}
+	if w.rng.IntN(3) == 0 {
+		for _, c := range w.classes {
+			if c != first {
+				wl.mounts = append(wl.mounts, c.name)
+			}
+		}
+	}
+	for _, c := range w.classes {
+		if slices.Contains(wl.mounts, c.name) && c.secret != "" && w.rng.IntN(4) > 0 {
+			wl.consumes[c.secret] = Secret{Env: true, Trigger: true}
+		}
+	}
+	return wl
+}
+
+// ---- what is checked
+
+// checkRoll is invariant 4: nothing rolls but for content that a pod lacks, or
+// that it cannot be shown to have.
+func (w *world) checkRoll(wl *simWorkload, s State, d Decision) {
+	switch {
+	case s.Workload.Never, s.Workload.Paused, s.Workload.OnDelete, s.Workload.Replicas == 0, d.Stuck:
+		w.fail("%s rolled although %+v", wl.name, s.Workload)
+	case d.Stamp == wl.template.stamp, slices.ContainsFunc(wl.past, func(t template) bool { return t.stamp == d.Stamp }):
+		w.fail("%s: stamp %s was there before", wl.name, d.Stamp)
+	case w.opts.MinInterval > 0 && len(wl.rolls) > 0 && w.now-wl.rolls[len(wl.rolls)-1] < w.opts.MinInterval-time.Second:
+		w.fail("%s rolled again after %s", wl.name, w.now-wl.rolls[len(wl.rolls)-1])
+	case w.opts.MaxParallel > 0 && s.Underway >= w.opts.MaxParallel:
+		w.fail("%s rolled beside %d others", wl.name, s.Underway)
+	}
+	for _, p := range wl.live() {
+		if p.template == wl.template && p.running && (w.lacks(p) || w.doubtful(p)) {
+			return
+		}
+	}
+	w.fail("%s rolled for nothing: %s: %s", wl.name, d.Reason, d.Message)
+}
+
+// lacks reports whether a pod's containers started with other content than the
+// newest, or than what has been delivered to them.
+func (w *world) lacks(p *simPod) bool {
+	for class, started := range p.startFiles {
+		if !maps.Equal(started, versionsIn(p.files[class])) || !maps.Equal(started, versionsIn(w.class(class).fetch(w.vault))) {
+			return true
+		}
+	}
+	for name, started := range p.startEnv {
+		if started != digestOf(w.secrets[name].values) && w.secrets[name].values != nil || started != w.wanted(name) {
+			return true
+		}
+	}
+	return false
+}
+
+// wanted is the digest that the vault's content gives a Secret.
+func (w *world) wanted(secret string) string {
+	for _, c := range w.classes {
+		if c.secret == secret {
+			return digestOf(c.secretValues(c.fetch(w.vault)))
+		}
+	}
+	return ""
+}
+
+// doubtful reports whether clocks or a restart of the watcher leave open what a
+// pod's containers started with.
+func (w *world) doubtful(p *simPod) bool {
+	near := func(t time.Duration) bool { return t > p.started-125*time.Second && t < p.started+125*time.Second }
+	for _, st := range p.status {
+		if st.created > p.started {
+			return true // re-created: judged by what others ran on
+		}
+		for i, t := range st.changes {
+			if i > 0 && (near(t) || t > p.started && w.watcher.since > p.started) {
+				return true
+			}
+		}
+	}
+	for name := range p.w.consumes {
+		s := w.secrets[name]
+		if slices.ContainsFunc(s.switched, near) {
+			return true
+		}
+		// The rewrites of driver v1.6.0 hide when the data changed.
+		unseen := w.driver == Republishing && w.watcher.since > p.started-125*time.Second
+		if unseen && len(s.switched) > 1 {
+			return true
+		}
+	}
+	return false
+}
+
+// checkConverged is invariant 2: when all is quiet, every pod runs on the newest content.
+func (w *world) checkConverged() {
+	for _, wl := range w.workloads {
+		if !wl.complete(w.now) {
+			w.fail("%s is not complete", wl.name)
+		}
+		for _, p := range wl.live() {
+			// Content that came and went while nobody watched leaves no trace in a Secret.
+			trackless := len(p.w.consumes) > 0 && p.unseen && w.returned()
+			if w.lacks(p) && !p.riddle && !trackless {
+				w.fail("%s runs on %v and %v, the vault holds %v", p.name, p.startFiles, p.startEnv, w.vault)
+			}
+		}
+	}
+}
+
+func (w *world) rolls() []int {
+	var all []int
+	for _, wl := range w.workloads {
+		all = append(all, len(wl.rolls))
+	}
+	return all
+}
+
+const (
+	settleIn = 10 * time.Minute // all is deployed by then
+	quiet    = 80 * time.Minute // longer than anything takes
+	silent   = 30 * time.Minute // at the end of which nothing rolls
+)
+
+// after is called when a step has been done, with the rolls from before it.
+type after func(w *world, s step, before []int)
+
+// play runs a sequence to its end and checks what must hold for any.
+func play(seed uint64, steps []step, tracing bool, then after) *world {
+	w := newWorld(seed, tracing)
+	w.run(settleIn)
+	if slices.Max(w.rolls()) > 0 {
+		w.fail("rolled with nothing rotated")
+	}
+	for _, s := range steps {
+		w.run(w.now + s.gap)
+		before := w.rolls()
+		w.logf("--- %s", s)
+		w.do(s)
+		if then != nil {
+			then(w, s, before)
+		}
+	}
+	for _, wl := range w.workloads {
+		if wl.replicas == 0 {
+			wl.replicas = 1
+			w.change(wl)
+		}
+	}
+	w.run(w.now + quiet)
+	before := w.rolls()
+	w.checkConverged()
+	w.run(w.now + silent)
+	if after := w.rolls(); !slices.Equal(before, after) {
+		w.fail("rolled when all was quiet: %v, then %v", before, after)
+	}
+	w.checkConverged()
+	return w
+}
+
+// shrink drops steps as long as the sequence still fails.
+func shrink(seed uint64, steps []step, fails func([]step) bool) []step {
+	for again := true; again; {
+		again = false
+		for i := range steps {
+			fewer := slices.Delete(slices.Clone(steps), i, i+1)
+			if i < len(fewer) {
+				fewer[i].gap += steps[i].gap
+			}
+			if fails(fewer) {
+				steps, again = fewer, true
+				break
+			}
+		}
+	}
+	return steps
+}
+
+// simulate plays a share of the sequences.
+func simulate(t *testing.T, share float64, sequence func(*rand.Rand) []step, then after) {
+	t.Helper()
+	n := max(1, uint64(float64(*sequences)*share))
+	for seed := *firstSeed; seed < *firstSeed+n; seed++ {
+		steps := sequence(rand.New(rand.NewPCG(seed, 2)))
+		w := play(seed, steps, n == 1, then)
+		if n == 1 {
+			t.Log(strings.Join(w.trace, "\n"))
+		}
+		if w.failure == "" {
+			continue
+		}
+		steps = shrink(seed, steps, func(s []step) bool { return play(seed, s, false, then).failure != "" })
+		w = play(seed, steps, true, then)
+		t.Fatalf("seed %d: %s\n%s", seed, w.failure, strings.Join(w.trace, "\n"))
+	}
+}
+
+func gap(rng *rand.Rand) time.Duration {
+	longest := []time.Duration{3 * time.Second, time.Minute, 5 * time.Minute, 30 * time.Minute}[rng.IntN(4)]
+	return time.Duration(rng.Int64N(int64(longest)))
+}
+
+func randomSteps(rng *rand.Rand, n int, gap func() time.Duration, kinds ...string) []step {
+	var steps []step
+	for range n {
+		steps = append(steps, step{gap(), kinds[rng.IntN(len(kinds))], rng.IntN(1000), rng.IntN(1000)})
+	}
+	return steps
+}
+
+// TestOneThingAtATime lets each event have its full effect before the next one:
+// then every change of content rolls each workload that depends on it exactly
+// once, and nothing else rolls any.
+func TestOneThingAtATime(t *testing.T) {
+	sequence := func(rng *rand.Rand) []step {
+		gap := func() time.Duration { return time.Duration(rng.Int64N(int64(10 * time.Minute))) }
+		return randomSteps(rng, 3+rng.IntN(6), gap,
+			"rotate", "rotate", "rotate to the same value", "roll back", "crash", "evict", "lag", "scale", "image", "replace",
+			"undo", "pause", "refuse patches", "restart watcher", "end after next patch", "delete Secret", "delete statuses")
+	}
+	simulate(t, 0.3, sequence, func(w *world, s step, before []int) {
+		changed, value := w.changed, w.changedValue
+		w.run(w.now + 40*time.Minute)
+		for i, wl := range w.workloads {
+			want := 0
+			if changed != "" && wl.replicas > 0 && w.depends(wl, changed, value) {
+				want = 1
+			}
+			if got := len(wl.rolls) - before[i]; got != want {
+				w.fail("%s rolled %d times on %q, want %d", wl.name, got, s.kind, want)
+			}
+		}
+	})
+}
+
+// TestRotationsAndFaults rotates at any time while the watcher and its patches
+// fail, and leaves the pods alone: no workload rolls more often than its content changed.
+func TestRotationsAndFaults(t *testing.T) {
+	sequence := func(rng *rand.Rand) []step {
+		return randomSteps(rng, 3+rng.IntN(8), func() time.Duration { return gap(rng) },
+			"rotate", "rotate", "rotate", "rotate to the same value", "roll back", "lag", "refuse patches", "restart watcher", "restart watcher",
+			"end after next patch", "delete Secret")
+	}
+	simulate(t, 0.3, sequence, func(w *world, s step, before []int) {
+		for _, wl := range w.workloads {
+			if len(wl.rolls) > wl.changes+wl.capped {
+				w.fail("%s rolled %d times for %d changes, %d of them before the Secret had settled", wl.name, len(wl.rolls), wl.changes, wl.capped)
+			}
+		}
+	})
+}
+
+// TestAnythingGoes lets everything happen at any time. Clocks and lost memory
+// may then cost a rollout that was not needed, but never an endless row of them.
+func TestAnythingGoes(t *testing.T) {
+	sequence := func(rng *rand.Rand) []step {
+		return randomSteps(rng, 3+rng.IntN(12), func() time.Duration { return gap(rng) },
+			"rotate", "rotate", "rotate", "rotate", "rotate to the same value", "roll back", "crash", "crash", "evict", "lag", "scale", "scale to zero", "image", "replace",
+			"undo", "pause", "refuse patches", "restart watcher", "restart watcher", "end after next patch", "delete Secret", "delete statuses")
+	}
+	simulate(t, 0.4, sequence, func(w *world, s step, before []int) {
+		for _, wl := range w.workloads {
+			if limit := 2*wl.changes + wl.disturbances; len(wl.rolls) > limit {
+				w.fail("%s rolled %d times for %d changes and %d disturbances", wl.name, len(wl.rolls), wl.changes, wl.disturbances)
+			}
+		}
+	})
+}

@@ -1,0 +1,58 @@
+package rollout
+
+import (
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// Memory is what one process saw of one workload. It makes answers exact that
+// would else be careful; losing it costs at most a needless rollout. Only
+// [Decide] writes it; it never shares its maps with an older one.
+type Memory struct {
+	start    time.Time // of this memory
+	pods     map[types.UID]held
+	secrets  map[string]agreement
+	settling settling
+	progress progress
+}
+
+// held is what a pod's containers started with. An absent class or Secret has
+// not been told yet.
+type held struct {
+	started time.Time         // valid for this start of the containers only
+	classes map[string]string // by class: digest of the versions
+	secrets map[string]string // by Secret: digest of the data; "" cannot be told
+}
+
+// agreement tells since when all statuses that feed a Secret agree, and on what.
+type agreement struct {
+	on    string // "" while they disagree
+	fed   bool   // there is any
+	since time.Time
+}
+
+// settling tells since when the workload has been waiting for its content to
+// settle. A new stamp ends it.
+type settling struct {
+	since time.Time
+	stamp string
+}
+
+// progress of a rollout, whosever it is: a rollout is stuck when nothing of this
+// changes for long.
+type progress struct {
+	since   time.Time
+	stamp   string
+	started int // running pods of the newest revision
+	older   int // live pods of older revisions
+}
+
+// of returns what is remembered of the pod's running containers.
+func (m Memory) of(p Pod) held {
+	h, ok := m.pods[p.UID]
+	if ok && h.started.Equal(p.Started) {
+		return h
+	}
+	return held{started: p.Started}
+}

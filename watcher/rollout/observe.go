@@ -1,0 +1,272 @@
+package rollout
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// recoverBaseline is the ledger's record, unless a later stamp of ours stands on
+// the template: then the watcher ended between its patch and its record. The
+// stamp names the content that it answered, so as far as that is still the
+// newest, the record is made good; what has changed since, cannot be told.
+func recoverBaseline(now time.Time, s State) Baseline {
+	b, stamp := s.Baseline, s.Workload.Stamp
+	if b.knows(stamp) {
+		return b
+	}
+	fingerprint, _ := readStamp(stamp)
+	c := newestContent(s)
+	n := Baseline{Stamp: stamp, Classes: map[string]ClassBaseline{}, Secrets: map[string]SecretBaseline{}}
+	if s.secretAway() {
+		n.Stamp = b.Stamp // to be recovered when it is back
+	}
+	if strings.HasPrefix(fingerprint, c.classesPrint()) {
+		for name, versions := range c.classes {
+			n.Classes[name] = newClassBaseline(versions, time.Time{}) // some pods may have changed since, unseen
+		}
+	}
+	switch {
+	case strings.HasSuffix(fingerprint, c.secretsPrint(false)):
+		n.Secrets = b.answeredSecrets(c, s, now, func(string) bool { return true })
+	case strings.HasSuffix(fingerprint, c.secretsPrint(true)):
+		n.Secrets = b.answeredSecrets(c, s, now, func(string) bool { return false })
+	default:
+		for name, secret := range b.Secrets {
+			secret.Unsettled = true
+			n.Secrets[name] = secret
+		}
+	}
+	return n
+}
+
+// secretAway reports whether a Secret that the workload consumes does not exist just now.
+func (s State) secretAway() bool {
+	for _, secret := range s.Secrets {
+		if secret.consumed() && !secret.Hidden && secret.Digest == "" {
+			return true
+		}
+	}
+	return false
+}
+
+// answered is the record after a roll: pods with the stamp start on the content or later.
+func (b Baseline) answered(stamp string, c content, s State, now time.Time, settled func(secret string) bool) Baseline {
+	n := Baseline{Stamp: stamp, Classes: map[string]ClassBaseline{}, Secrets: b.answeredSecrets(c, s, now, settled)}
+	for name, versions := range c.classes {
+		n.Classes[name] = newClassBaseline(versions, now)
+	}
+	return n
+}
+
+func (b Baseline) answeredSecrets(c content, s State, now time.Time, settled func(secret string) bool) map[string]SecretBaseline {
+	all := map[string]SecretBaseline{}
+	for name, digest := range c.secrets {
+		all[name] = b.Secrets[name].answered(digest, s.feedsOf(name), now, settled(name))
+	}
+	return all
+}
+
+// answered is a Secret's record after a roll. Where it had to go unsettled, the
+// digest left behind counts as answered too: it may flip back for a while.
+func (b SecretBaseline) answered(digest, feeds string, now time.Time, settled bool) SecretBaseline {
+	n := SecretBaseline{Digest: digest, Since: now}
+	switch {
+	case !settled:
+		n.Unsettled = true
+		n.Answered = b.answer(b.Digest, digest)
+	case feeds == b.Feeds:
+		n.Feeds = feeds
+		n.Answered = b.answer(digest)
+	default:
+		n.Feeds = feeds
+		n.Answered = []string{digest}
+	}
+	return n
+}
+
+// observe brings the record up to date where nothing was rolled: gaps are filled
+// at first sight, and what all pods are known to run on replaces what they ran on before.
+func (v *view) observe() Baseline {
+	running := v.running()
+	if len(running) == 0 {
+		return v.base
+	}
+	b := v.base.clone()
+	whole := v.allRun()
+	for _, class := range mounted(running) {
+		whole = v.observeClass(b, running, class) && whole
+	}
+	for name, secret := range v.s.Secrets {
+		if secret.consumed() && !secret.Hidden {
+			whole = v.observeSecret(b, running, name, secret) && whole
+		}
+	}
+	if v.base.IsZero() || whole {
+		b.Stamp = v.s.Workload.Stamp
+	}
+	if whole {
+		v.forget(b, running)
+	}
+	if len(b.Classes) == 0 && len(b.Secrets) == 0 {
+		return v.base
+	}
+	return b
+}
+
+// allRun reports whether every live pod runs on the newest revision. One that is
+// still to start may read content that is older than what the others run on.
+func (v *view) allRun() bool {
+	return v.counts.Older == 0 && len(v.running()) == len(v.current)
+}
+
+// observeClass reports whether all pods are known to have started on the recorded versions.
+func (v *view) observeClass(b Baseline, running []judged, class string) bool {
+	digest, common := commonVersions(running, class)
+	was, recorded := b.Classes[class]
+	switch {
+	case common && v.allRun() && recorded && was.Digest == digest:
+		was.Since = v.now
+		b.Classes[class] = was
+	case common && v.allRun():
+		b.Classes[class] = newClassBaseline(versionsOf(running, class, digest), v.now)
+		if entry := b.Classes[class]; entry.Digest != digest {
+			b.Classes[class] = ClassBaseline{Digest: digest, Since: v.now}
+		}
+	case !recorded:
+		if versions, ok := agreedVersions(running, class); ok {
+			b.Classes[class] = newClassBaseline(versions, v.now)
+		}
+	}
+	return common
+}
+
+// observeSecret reports whether all pods are known to have started on the recorded digest.
+func (v *view) observeSecret(b Baseline, running []judged, name string, secret Secret) bool {
+	digest, common := commonDigest(running, name)
+	was, recorded := b.Secrets[name]
+	feeds := v.s.feedsOf(name)
+	switch {
+	case !common && !recorded && secret.Digest != "":
+		b.Secrets[name] = SecretBaseline{Digest: secret.Digest, Since: v.now, Feeds: feeds}
+	case common && v.allRun() && digest == secret.Digest:
+		b.Secrets[name] = was.confirmed(digest, feeds, v.now)
+	case !common && startedElse(running, name, was.Digest):
+		was.Unsettled = true // another process must not take them all to run on it
+		b.Secrets[name] = was
+	}
+	return common
+}
+
+// confirmed is a Secret's record once all pods are known to run on the digest.
+func (b SecretBaseline) confirmed(digest, feeds string, now time.Time) SecretBaseline {
+	n := SecretBaseline{Digest: digest, Since: now, Feeds: b.Feeds, Answered: b.Answered}
+	if feeds != "" && feeds != b.Feeds {
+		n.Feeds = feeds
+		if b.Feeds != "" {
+			n.Answered = nil
+		}
+	}
+	return n
+}
+
+// forget drops what the workload depends on no longer.
+func (v *view) forget(b Baseline, running []judged) {
+	classes := map[string]bool{}
+	for _, class := range mounted(running) {
+		classes[class] = true
+	}
+	maps.DeleteFunc(b.Classes, func(name string, _ ClassBaseline) bool { return !classes[name] })
+	maps.DeleteFunc(b.Secrets, func(name string, _ SecretBaseline) bool { return !v.s.Secrets[name].consumed() })
+}
+
+// commonVersions is what all pods that mount the class are known to have started with.
+func commonVersions(pods []judged, class string) (digest string, common bool) {
+	for _, p := range pods {
+		if !p.mounts(class) {
+			continue
+		}
+		h := p.held.classes[class]
+		if h == "" || digest != "" && h != digest {
+			return "", false
+		}
+		digest = h
+	}
+	return digest, digest != ""
+}
+
+// commonDigest is what all pods are known to have started with.
+func commonDigest(pods []judged, secret string) (digest string, common bool) {
+	for _, p := range pods {
+		h := p.held.secrets[secret]
+		if h == "" || digest != "" && h != digest {
+			return "", false
+		}
+		digest = h
+	}
+	return digest, digest != ""
+}
+
+// startedElse reports whether a pod started on another digest, or one that cannot be told.
+func startedElse(pods []judged, secret, digest string) bool {
+	return slices.ContainsFunc(pods, func(p judged) bool {
+		h, told := p.held.secrets[secret]
+		return told && h != digest
+	})
+}
+
+// versionsOf finds the versions behind a digest.
+func versionsOf(pods []judged, class, digest string) map[string]string {
+	for _, p := range pods {
+		for _, m := range p.Mounts {
+			if m.Class == class && m.Status != nil && digestOf(m.Status.Versions) == digest {
+				return m.Status.Versions
+			}
+		}
+	}
+	return nil
+}
+
+// agreedVersions is what all statuses of the class say, if no pod is stale by it.
+func agreedVersions(pods []judged, class string) (map[string]string, bool) {
+	var versions map[string]string
+	for _, p := range pods {
+		for _, m := range p.Mounts {
+			switch {
+			case m.Class != class:
+			case m.Status == nil, !m.Status.belongsTo(p.Pod), p.verdict.Freshness == Stale:
+				return nil, false
+			case versions != nil && !maps.Equal(versions, m.Status.Versions):
+				return nil, false
+			default:
+				versions = m.Status.Versions
+			}
+		}
+	}
+	return versions, versions != nil
+}
+
+// mounted lists the classes that any of the pods mounts.
+func mounted(pods []judged) []string {
+	var names []string
+	seen := map[string]bool{}
+	for _, p := range pods {
+		for _, m := range p.Mounts {
+			if !seen[m.Class] {
+				seen[m.Class] = true
+				names = append(names, m.Class)
+			}
+		}
+	}
+	return names
+}
+
+func (p Pod) mounts(class string) bool {
+	for _, m := range p.Mounts {
+		if m.Class == class {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,221 @@
+package rollout
+
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
+// sameValueAfter is how long a Secret must stay unchanged, after all that feed
+// it agree, until it counts as holding the new content: a new version with the same value.
+// The driver writes a Secret within a second of the status (v1.6.0 pkg controllers,
+// v1.5.6 pkg/rotation), or not at all.
+const sameValueAfter = 10 * time.Second
+
+// steadyAfter is how long a Secret must hold content that the statuses which feed
+// it do not account for, or that was answered already, until it is believed. The
+// driver puts such content back sooner, and two writers that fight flip it more
+// often: v1.6.0 rewrites each Secret every 5 minutes for every pod.
+const steadyAfter = 15 * time.Minute
+
+// pending is why something is not settled, and how long to wait for it at least.
+type pending struct {
+	reason Reason
+	of     string
+	after  time.Duration
+}
+
+// unsettled lists the Secrets that do not certainly hold what new pods should
+// start with.
+//
+//	the stale pods started on another digest      settled once all feeding statuses agree; with the polling driver,
+//	                                              which writes once, at once if pods are stale by their files
+//	the same, but no object that it holds changed settled once it has lasted: see edited
+//	no object that it holds has changed           settled
+//	otherwise (same value, or not written yet)    settled 10 s after all feeding statuses agree
+func (v *view) unsettled() []pending {
+	var all []pending
+	for _, name := range slices.Sorted(maps.Keys(v.s.Secrets)) {
+		secret := v.s.Secrets[name]
+		if !secret.consumed() {
+			continue
+		}
+		if p := v.awaits(name, secret); p.reason != "" {
+			p.of = name
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// awaits tells what a Secret waits for; a zero pending for nothing.
+func (v *view) awaits(name string, secret Secret) pending {
+	byFiles, bySecret := v.staleByFeeds(name), v.staleBySecret(name)
+	switch {
+	case secret.Hidden && byFiles:
+		return v.agreedFor(name, sameValueAfter)
+	case secret.Hidden:
+		return pending{}
+	case secret.Digest == "":
+		return pending{reason: SecretMissing}
+	case v.newToStale(name, secret) && byFiles && v.s.Driver == Polling:
+		return v.steadyFor(secret, v.o.Settle)
+	case v.edited(name):
+		return pending{reason: SecretEdited, after: steadyAfter - v.steady(secret)}
+	case v.newToStale(name, secret):
+		return v.agreedAndSteadyFor(name, v.o.Settle)
+	case !bySecret && (!byFiles || v.unsynced(name)):
+		return pending{}
+	}
+	return v.agreedAndSteadyFor(name, sameValueAfter)
+}
+
+func (v *view) agreedAndSteadyFor(name string, d time.Duration) pending {
+	if p := v.agreedFor(name, d); p.reason != "" {
+		return p
+	}
+	return v.steadyFor(v.s.Secrets[name], d)
+}
+
+// steadyFor asks that the Secret has held its data for a while.
+func (v *view) steadyFor(s Secret, d time.Duration) pending {
+	if rest := d - v.steady(s); rest > 0 {
+		return pending{reason: SecretSettling, after: rest}
+	}
+	return pending{}
+}
+
+// agreedFor asks that all statuses that feed the Secret have agreed for a while.
+func (v *view) agreedFor(name string, d time.Duration) pending {
+	a := v.memory.secrets[name]
+	if a.on == "" {
+		return pending{reason: StatusesDisagree}
+	}
+	if rest := d - v.now.Sub(a.since); rest > 0 {
+		return pending{reason: SecretSettling, after: rest}
+	}
+	return pending{}
+}
+
+// steady is how long a Secret is known to have held its data.
+func (v *view) steady(s Secret) time.Duration {
+	since := v.memory.start
+	if s.Since.After(since) {
+		since = s.Since
+	}
+	return v.now.Sub(since)
+}
+
+// newToStale reports whether no stale pod can have started on what the Secret holds.
+func (v *view) newToStale(name string, secret Secret) bool {
+	for _, p := range v.stale {
+		if h := p.held.secrets[name]; h == secret.Digest || h == "" && v.base.Secrets[name].Digest == secret.Digest {
+			return false
+		}
+	}
+	return true
+}
+
+// staleByFeeds reports whether a pod is stale by the files of a class that writes the Secret.
+func (v *view) staleByFeeds(name string) bool {
+	return slices.ContainsFunc(v.stale, func(p judged) bool {
+		return slices.ContainsFunc(p.staleClasses, func(class string) bool {
+			_, feeds := v.s.Classes[class].Synced[name]
+			return feeds
+		})
+	})
+}
+
+// staleBySecret reports whether a pod is stale because it started on another digest.
+func (v *view) staleBySecret(name string) bool {
+	return slices.ContainsFunc(v.stale, func(p judged) bool { return slices.Contains(p.staleSecrets, name) })
+}
+
+// edited reports whether a Secret holds something else than recorded though the
+// statuses that feed it agree on what they did then: somebody edited it, or the
+// one pod that had brought the new content is gone and the others lag behind.
+func (v *view) edited(name string) bool {
+	secret, base, feeds := v.s.Secrets[name], v.base.Secrets[name], v.memory.secrets[name]
+	return feeds.fed && feeds.on != "" && feeds.on == base.Feeds && secret.Digest != base.Digest && v.steady(secret) < steadyAfter
+}
+
+// flips reports whether a Secret went back to digests that were answered
+// already, with the versions that feed it unchanged. Once it has held one for
+// longer than any fight lets it, it counts again.
+func (v *view) flips(name string) (pending, bool) {
+	secret, base := v.s.Secrets[name], v.base.Secrets[name]
+	rest := steadyAfter - v.steady(secret)
+	if base.Feeds == "" || base.Feeds != v.s.feedsOf(name) || rest <= 0 || !slices.Contains(base.Answered, secret.Digest) {
+		return pending{}, false
+	}
+	return pending{reason: SecretFlips, of: name, after: rest}, true
+}
+
+// unsynced reports whether the objects that the Secret holds are all as recorded,
+// in every status: then what changed does not concern it.
+func (v *view) unsynced(name string) bool {
+	for className, class := range v.s.Classes {
+		ids, feeds := class.Synced[name]
+		if !feeds {
+			continue
+		}
+		base := v.base.Classes[className]
+		if ids == nil || base.Versions == nil {
+			return false
+		}
+		for _, st := range class.Feeds {
+			if !maps.Equal(pick(st.Versions, ids), pick(base.Versions, ids)) {
+				return false
+			}
+		}
+		if !maps.Equal(pick(v.content.classes[className], ids), pick(base.Versions, ids)) {
+			return false
+		}
+	}
+	return true
+}
+
+// feedsOf identifies what all live statuses that feed a Secret agree on, of the
+// objects that it holds; "" when they do not agree.
+func (s State) feedsOf(secret string) string {
+	h := newHasher("feeds")
+	for _, name := range slices.Sorted(maps.Keys(s.Classes)) {
+		class := s.Classes[name]
+		ids, feeds := class.Synced[secret]
+		if !feeds || len(class.Feeds) == 0 {
+			continue
+		}
+		on := pick(class.Feeds[0].Versions, ids)
+		for _, st := range class.Feeds[1:] {
+			if !maps.Equal(on, pick(st.Versions, ids)) {
+				return ""
+			}
+		}
+		h.add(name, digestOf(on))
+	}
+	return h.sum()
+}
+
+// fed reports whether any live status feeds the Secret.
+func (s State) fed(secret string) bool {
+	for _, class := range s.Classes {
+		if _, feeds := class.Synced[secret]; feeds && len(class.Feeds) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// pick leaves only the given ids; all where none are given.
+func pick(versions map[string]string, ids []string) map[string]string {
+	if ids == nil {
+		return versions
+	}
+	some := map[string]string{}
+	for _, id := range ids {
+		if version, ok := versions[id]; ok {
+			some[id] = version
+		}
+	}
+	return some
+}

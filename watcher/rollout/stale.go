@@ -1,0 +1,291 @@
+package rollout
+
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
+// Freshness is what is known of a pod.
+type Freshness int
+
+// Unknown asks for an Event rather than for a rollout.
+const (
+	Fresh Freshness = iota
+	Stale
+	Unknown
+)
+
+// String is the word for logs and metric labels.
+func (f Freshness) String() string {
+	switch f {
+	case Fresh:
+		return "fresh"
+	case Stale:
+		return "stale"
+	case Unknown:
+		return "unknown"
+	}
+	return "invalid"
+}
+
+// Verdict is what [Judge] finds.
+type Verdict struct {
+	Freshness Freshness
+	Reason    Reason
+	// Of names the class or the Secret that speaks; "" where none does.
+	Of string
+}
+
+// Judge tells whether a pod runs on the newest content. A pod is as stale as its
+// stalest mount, then as the Secrets it takes its environment from.
+func Judge(now time.Time, p Pod, s State, o Options) Verdict {
+	return newJudge(now, s, o).pod(p).verdict
+}
+
+// judged is a pod with what was found of it.
+type judged struct {
+	Pod
+	verdict      Verdict
+	held         held
+	staleClasses []string
+	staleSecrets []string // by their digest
+}
+
+// judge holds what verdicts on the pods of one workload rest on.
+type judge struct {
+	s    State
+	base Baseline
+	skew time.Duration
+}
+
+func newJudge(now time.Time, s State, o Options) judge {
+	return judge{s: s, base: recoverBaseline(now, s), skew: o.ClockSkew}
+}
+
+// pod judges one pod and tells what its containers started with.
+func (j judge) pod(p Pod) judged {
+	switch {
+	case p.Finished:
+		return judged{Pod: p, verdict: Verdict{Fresh, Finished, ""}}
+	case p.Started.IsZero():
+		return judged{Pod: p, verdict: Verdict{Fresh, Starting, ""}}
+	}
+	was := j.s.Memory.of(p)
+	is := judged{Pod: p}
+	is.held = held{started: p.Started, classes: map[string]string{}, secrets: map[string]string{}}
+	for _, m := range p.Mounts {
+		v := j.mount(p, m, was.classes[m.Class])
+		is.held.recall(m, v, was.classes[m.Class])
+		is.verdict = worse(is.verdict, v)
+		if v.Freshness == Stale {
+			is.staleClasses = append(is.staleClasses, m.Class)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(j.s.Secrets)) {
+		digest, told := j.startedOn(p, name, j.s.Secrets[name], was)
+		if !told {
+			continue
+		}
+		is.held.secrets[name] = digest
+		if j.s.Secrets[name].stale(digest) {
+			is.verdict = worse(is.verdict, Verdict{Stale, SecretChanged, name})
+			is.staleSecrets = append(is.staleSecrets, name)
+		}
+	}
+	is.verdict = worse(is.verdict, Verdict{Fresh, Unchanged, ""})
+	return is
+}
+
+// worse prefers stale to unknown to fresh, and the first among equals.
+func worse(a, b Verdict) Verdict {
+	rank := map[Freshness]int{Fresh: 0, Unknown: 1, Stale: 2}
+	if a.Reason == "" {
+		return b
+	}
+	if rank[b.Freshness] > rank[a.Freshness] {
+		return b
+	}
+	return a
+}
+
+// recall keeps what is known of the versions that a pod started with.
+func (h held) recall(m Mount, v Verdict, was string) {
+	switch {
+	case v.Freshness == Fresh:
+		h.classes[m.Class] = digestOf(m.Status.Versions)
+	case was != "":
+		h.classes[m.Class] = was
+	}
+}
+
+// mount judges what one mount delivers. C is when its status was written first,
+// M when the driver changed it last, G its generation, S when the containers
+// started; S is told by another clock, so "before S" means by more than the skew.
+//
+//	no status, or another pod's                        unknown
+//	C after the pod, C not after S, G 1                fresh: as the first mount brought it
+//	M before S                                         fresh: the containers started since
+//	what the pod started with is known                 fresh if the versions are those, else stale
+//	C after the pod, C not after S, G above 1          stale
+//	C before the pod (inherited) and M after S         stale
+//	C after S (re-created), G above 1, M after S       stale
+//	inherited, re-created, mounted twice, or no M      by the versions of the baseline; without one, unknown
+func (j judge) mount(p Pod, m Mount, was string) Verdict {
+	st := m.Status
+	if st == nil {
+		return Verdict{Unknown, StatusMissing, m.Class}
+	}
+	if !st.belongsTo(p) {
+		return Verdict{Unknown, StatusForeign, m.Class}
+	}
+	odd := j.oddity(p, m)
+	switch {
+	case odd == "" && st.unchanged():
+		return Verdict{Fresh, Unchanged, m.Class}
+	case !st.Changed.IsZero() && st.Changed.Add(j.skew).Before(p.Started):
+		return Verdict{Fresh, StartedSince, m.Class}
+	}
+	base, recorded := j.base.Classes[m.Class]
+	switch {
+	case was != "":
+		return compare(m, was)
+	case recorded && j.base.covers(base, p, j.skew):
+		return compare(m, base.Digest)
+	case odd == "":
+		return Verdict{Stale, ContentChanged, m.Class}
+	case j.certainlyChanged(p, m, odd):
+		return Verdict{Stale, ContentChanged, m.Class}
+	case recorded:
+		return compare(m, base.Digest)
+	}
+	return Verdict{Unknown, odd, m.Class}
+}
+
+// oddity tells why the generation of a mount's status cannot be taken at its
+// word: it must count from this pod's first mount, and grow with content only.
+func (j judge) oddity(p Pod, m Mount) Reason {
+	st := m.Status
+	switch {
+	case p.mountsTwice(m.Class):
+		return MountedTwice
+	case st.Created.Before(p.Created):
+		return StatusInherited
+	case st.Created.After(p.Started.Add(j.skew)):
+		return StatusRecreated
+	case st.Changed.IsZero() && !st.unchanged():
+		return StatusUntold
+	}
+	return ""
+}
+
+// certainlyChanged reports whether an odd status tells by itself of a change
+// after the containers started, the first write of it left aside.
+func (j judge) certainlyChanged(p Pod, m Mount, odd Reason) bool {
+	late := m.Status.Changed.After(p.Started.Add(j.skew))
+	switch odd {
+	case StatusInherited:
+		return late
+	case StatusRecreated:
+		return late && !m.Status.unchanged()
+	default:
+		return false
+	}
+}
+
+// compare judges by the versions that the pod started with.
+func compare(m Mount, digest string) Verdict {
+	if digestOf(m.Status.Versions) == digest {
+		return Verdict{Fresh, SameAgain, m.Class}
+	}
+	return Verdict{Stale, ContentChanged, m.Class}
+}
+
+// unchanged reports whether the status still says what it was created with.
+// Where the generation tells nothing, the time of the last change does, by the second.
+func (st Status) unchanged() bool {
+	if st.Generation == 0 {
+		return !st.Changed.IsZero() && !st.Changed.After(st.Created)
+	}
+	return st.Generation == 1
+}
+
+// belongsTo reports whether the status was written for this very pod, not for
+// one before it of the same name.
+func (st Status) belongsTo(p Pod) bool {
+	return st.Owner == p.UID && (st.Target == "" || st.Target == p.UID)
+}
+
+func (p Pod) mountsTwice(class string) bool {
+	n := 0
+	for _, m := range p.Mounts {
+		if m.Class == class {
+			n++
+		}
+	}
+	return n > 1
+}
+
+// stale reports whether a pod that started on the digest lacks what the Secret
+// holds now. A Secret that is away holds nothing new.
+func (s Secret) stale(started string) bool {
+	return s.Trigger && !s.Hidden && s.Digest != "" && s.Digest != started
+}
+
+// consumed reports whether the Secret matters to a rollout at all.
+func (s Secret) consumed() bool { return s.Env || s.Trigger }
+
+// startedOn tells the digest that a Secret held when the pod's containers
+// started, "" where it cannot be told, and false where there is nothing to tell
+// yet. The first that applies counts:
+//
+//	already told for this start of the containers    that
+//	away                                             nothing yet
+//	unchanged since before the start, by the clocks  what it holds
+//	never recorded                                   what it holds: first sight
+//	record does not speak of this pod, or unsettled  cannot be told
+//	changed while nobody watched, or not at all      the recorded one
+//	as recorded, never seen otherwise since          the recorded one
+//	changed after the start, by the clocks           the recorded one
+//	otherwise                                        cannot be told
+func (j judge) startedOn(p Pod, name string, secret Secret, was held) (digest string, told bool) {
+	if digest, told := was.secrets[name]; told {
+		return digest, true
+	}
+	if secret.Digest == "" {
+		return "", false
+	}
+	base, recorded := j.base.Secrets[name]
+	switch {
+	case j.heldSinceBefore(secret, p.Started), !recorded:
+		return secret.Digest, true
+	case !j.base.speaksOf(p, base), base.Unsettled:
+		return "", true
+	case secret.Since.IsZero(),
+		secret.Digest == base.Digest && !secret.Since.After(base.Since),
+		secret.Digest != base.Digest && p.Started.Add(j.skew).Before(secret.Since):
+		return base.Digest, true
+	}
+	return "", true
+}
+
+// heldSinceBefore reports whether the Secret has held its data since before a
+// moment that another clock told.
+func (j judge) heldSinceBefore(s Secret, t time.Time) bool {
+	since := s.Since
+	if since.IsZero() {
+		since = j.s.Memory.start // unchanged for as long as this process has looked
+	}
+	return before(since, t, j.skew) || before(s.Changed, t, j.skew)
+}
+
+// before reports whether a, if it is known, precedes b by more than the skew.
+func before(a, b time.Time, skew time.Duration) bool {
+	return !a.IsZero() && a.Add(skew).Before(b)
+}
+
+// speaksOf reports whether the record of a Secret holds for this pod: it bears
+// the recorded stamp, or lost it to somebody's edit after the record was made.
+func (b Baseline) speaksOf(p Pod, s SecretBaseline) bool {
+	return p.Stamp == b.Stamp || b.knows(p.Stamp) && p.Created.After(s.Since)
+}

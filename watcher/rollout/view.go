@@ -1,0 +1,172 @@
+package rollout
+
+import (
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// view is a State with everything worked out that the checks ask for.
+type view struct {
+	now     time.Time
+	s       State
+	o       Options
+	base    Baseline
+	content content
+	current []judged // live pods of the newest revision
+	stale   []judged // those of them that a rollout would replace
+	kept    []judged // stale ones that it would not: below the partition
+	counts  Counts
+	memory  Memory
+}
+
+func look(now time.Time, s State, o Options) *view {
+	j := newJudge(now, s, o)
+	v := &view{now: now, s: s, o: o, base: j.base, content: newestContent(s)}
+	v.memory = Memory{start: s.Memory.start, settling: s.Memory.settling, pods: map[types.UID]held{}}
+	if v.memory.start.IsZero() {
+		v.memory.start = now
+	}
+	for _, p := range s.Pods {
+		if !p.Finished {
+			v.add(j.pod(p))
+		}
+	}
+	v.memory.secrets = v.agreements()
+	v.memory.progress = v.measure()
+	if len(v.stale) == 0 || v.memory.settling.stamp != s.Workload.Stamp {
+		v.memory.settling = settling{}
+	}
+	return v
+}
+
+// add sorts a judged pod to its kind.
+func (v *view) add(p judged) {
+	if !p.Started.IsZero() {
+		v.memory.pods[p.UID] = p.held
+	}
+	if !p.Current || p.Stamp != v.s.Workload.Stamp && !v.s.Workload.Fixed {
+		v.counts.Older++
+		return
+	}
+	v.current = append(v.current, p)
+	switch p.verdict.Freshness {
+	case Fresh:
+		v.counts.Fresh++
+	case Unknown:
+		v.counts.Unknown++
+	case Stale:
+		v.counts.Stale++
+		if p.Ordinal < v.s.Workload.Partition {
+			v.kept = append(v.kept, p)
+		} else {
+			v.stale = append(v.stale, p)
+		}
+	}
+}
+
+// running are the current pods whose containers run.
+func (v *view) running() []judged {
+	var some []judged
+	for _, p := range v.current {
+		if !p.Started.IsZero() {
+			some = append(some, p)
+		}
+	}
+	return some
+}
+
+// agreements brings up to date since when the statuses behind each Secret agree.
+func (v *view) agreements() map[string]agreement {
+	all := map[string]agreement{}
+	for name, secret := range v.s.Secrets {
+		if !secret.consumed() {
+			continue
+		}
+		a := agreement{on: v.s.feedsOf(name), fed: v.s.fed(name), since: v.now}
+		if was := v.s.Memory.secrets[name]; was.on == a.on && !was.since.IsZero() {
+			a.since = was.since
+		}
+		all[name] = a
+	}
+	return all
+}
+
+// measure brings up to date since when the workload's rollout has not moved.
+func (v *view) measure() progress {
+	if v.s.Workload.Complete {
+		return progress{}
+	}
+	is := progress{since: v.now, stamp: v.s.Workload.Stamp, started: len(v.running()), older: v.counts.Older}
+	was := v.s.Memory.progress
+	if !was.since.IsZero() && was.stamp == is.stamp && was.started == is.started && was.older == is.older {
+		is.since = was.since
+	}
+	return is
+}
+
+// stuck reports whether a rollout has not moved for too long.
+func (v *view) stuck() bool {
+	since := v.memory.progress.since
+	return v.o.StuckAfter > 0 && !since.IsZero() && v.now.Sub(since) >= v.o.StuckAfter
+}
+
+// untilStuck is when a rollout that does not move frees its place.
+func (v *view) untilStuck() time.Duration {
+	return v.o.StuckAfter - v.now.Sub(v.memory.progress.since)
+}
+
+// underway reports whether a rollout of ours holds a place.
+func (v *view) underway() bool {
+	w := v.s.Workload
+	return w.Stamp != "" && !w.Rolled.IsZero() && !w.Complete && !w.Paused && !w.Deleting && w.Replicas > 0 && !v.stuck()
+}
+
+// done reports whether a rollout of ours has reached its end.
+func (v *view) done() bool {
+	w := v.s.Workload
+	return w.Stamp != "" && w.Complete && len(v.current) > 0 && v.counts.Fresh == len(v.current) && len(v.running()) == len(v.current)
+}
+
+// rotated is when the earliest known change came that a stale pod lacks.
+func (v *view) rotated() time.Time {
+	var first time.Time
+	earlier := func(t time.Time) {
+		if !t.IsZero() && (first.IsZero() || t.Before(first)) {
+			first = t
+		}
+	}
+	for _, p := range slices.Concat(v.stale, v.kept) {
+		for _, m := range p.Mounts {
+			if m.Status != nil && slices.Contains(p.staleClasses, m.Class) {
+				earlier(m.Status.Changed)
+			}
+		}
+		for _, name := range p.staleSecrets {
+			earlier(v.s.Secrets[name].Since)
+		}
+	}
+	return first
+}
+
+// staleSecrets are the Secrets by whose digest a pod is stale.
+func (v *view) staleSecrets() map[string]bool {
+	all := map[string]bool{}
+	for _, p := range v.stale {
+		for _, name := range p.staleSecrets {
+			all[name] = true
+		}
+	}
+	return all
+}
+
+// byFiles reports whether a pod is stale by what it mounts.
+func (v *view) byFiles() bool {
+	for _, p := range v.stale {
+		if len(p.staleClasses) > 0 {
+			return true
+		}
+	}
+	return false
+}

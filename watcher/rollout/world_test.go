@@ -1,0 +1,819 @@
+package rollout
+
+import (
+	"container/heap"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// world is a small cluster: a vault, the CSI driver of either generation, the
+// workload controllers, nodes with clocks of their own, and the watcher's shell
+// around Decide. It knows what every container really started with.
+type world struct {
+	rng   *rand.Rand
+	now   time.Duration // true time since t0
+	queue agenda
+	order int
+
+	driver   Driver
+	opts     Options
+	interval time.Duration // of the driver's rotation
+	skews    []time.Duration
+
+	vault     map[string]object
+	classes   []*simClass
+	secrets   map[string]*simSecret
+	workloads []*simWorkload
+	orphans   map[string]*simStatus // statuses that wait for the garbage collector, by name
+
+	uids         int
+	watcher      *simWatcher
+	ledger       Ledger
+	changed      string // the object that the last step changed
+	changedValue bool   // and not only its version
+	tracing      bool
+	trace        []string
+	failure      string
+}
+
+// object is what the vault holds of one object id.
+type object struct {
+	number  int // of the newest version
+	version string
+	value   string
+	past    []object
+}
+
+// returned reports whether an object ever went back to what it was.
+func (w *world) returned() bool {
+	for _, o := range w.vault {
+		if o.number > len(o.past) {
+			return true
+		}
+	}
+	return false
+}
+
+type simClass struct {
+	name   string
+	ids    []string
+	secret string   // "" for none
+	synced []string // ids whose content the Secret holds
+}
+
+type simSecret struct {
+	values   map[string]string // nil: does not exist
+	changed  time.Duration     // any write that left a trace
+	switched []time.Duration   // when the data changed
+}
+
+type simStatus struct {
+	generation       int64
+	created, changed time.Duration
+	owner            types.UID
+	versions         map[string]string
+	changes          []time.Duration
+}
+
+type simPod struct {
+	w          *simWorkload
+	name       string
+	uid        types.UID
+	node       int
+	ordinal    int32
+	created    time.Duration
+	finished   bool
+	gone       bool
+	template   template
+	files      map[string]map[string]object // class, id
+	status     map[string]*simStatus
+	running    bool
+	started    time.Duration
+	startFiles map[string]map[string]string // class, id: version, at the start
+	startEnv   map[string]string            // Secret: digest, at the start
+	riddle     bool                         // the limits of what can be told, see where it is set
+	unseen     bool                         // started while the watcher was down
+	failing    time.Duration                // its remounts fail until then
+}
+
+// template is what a revision is made of.
+type template struct {
+	image int
+	stamp string
+}
+
+type simWorkload struct {
+	uid                   types.UID
+	name                  string
+	kind                  string
+	mounts                []string // classes, twice for a class in two volumes
+	consumes              map[string]Secret
+	replicas              int32
+	template              template
+	past                  []template
+	generation            int64
+	observed              int64
+	observedT             template
+	rolled                time.Duration
+	paused                bool
+	never                 bool
+	onDelete              bool
+	partition             int32
+	pods                  []*simPod
+	refuse                time.Duration // patches fail until then
+	queued                bool
+	capped                int
+	alarm                 int
+	ordinal               int32
+	rolls                 []time.Duration
+	changes, disturbances int
+	last                  Decision
+}
+
+type simWatcher struct {
+	up        bool
+	since     time.Duration
+	memory    map[types.UID]Memory
+	baselines map[types.UID]Baseline
+	seen      map[string]string // Secret: digest
+	changed   map[string]time.Time
+	dirty     map[types.UID]bool
+	lose      bool // end between the next patch and its record
+}
+
+type appointment struct {
+	at    time.Duration
+	order int
+	do    func()
+}
+
+type agenda []appointment
+
+func (a agenda) Len() int { return len(a) }
+func (a agenda) Less(i, j int) bool {
+	return a[i].at < a[j].at || a[i].at == a[j].at && a[i].order < a[j].order
+}
+func (a agenda) Swap(i, j int) { a[i], a[j] = a[j], a[i] }
+func (a *agenda) Push(x any)   { *a = append(*a, x.(appointment)) }
+func (a *agenda) Pop() any {
+	old := *a
+	last := old[len(old)-1]
+	*a = old[:len(old)-1]
+	return last
+}
+
+func (w *world) after(d time.Duration, do func()) {
+	w.order++
+	heap.Push(&w.queue, appointment{w.now + d, w.order, do})
+}
+
+// run lets the world go on until the given time.
+func (w *world) run(until time.Duration) {
+	for len(w.queue) > 0 && w.queue[0].at <= until && w.failure == "" {
+		next := heap.Pop(&w.queue).(appointment)
+		w.now = next.at
+		next.do()
+	}
+	w.now = max(w.now, until)
+}
+
+func (w *world) between(a, b time.Duration) time.Duration {
+	return a + time.Duration(w.rng.Int64N(int64(b-a)+1))
+}
+
+func (w *world) logf(format string, args ...any) {
+	if !w.tracing {
+		return
+	}
+	w.trace = append(w.trace, fmt.Sprintf("%10.1fs  ", w.now.Seconds())+fmt.Sprintf(format, args...))
+}
+
+func (w *world) fail(format string, args ...any) {
+	if w.failure == "" {
+		w.failure = fmt.Sprintf("at %.1fs: ", w.now.Seconds()) + fmt.Sprintf(format, args...)
+		w.logf("VIOLATION %s", w.failure)
+	}
+}
+
+// serverTime is what the API server writes for a moment: whole seconds.
+func serverTime(d time.Duration) time.Time { return t0.Add(d).Truncate(time.Second) }
+
+// ---- the vault
+
+func (w *world) rotate(id string, sameValue bool) {
+	o := w.vault[id]
+	past := append(slices.Clone(o.past), object{version: o.version, value: o.value})
+	o.number++
+	o.version = fmt.Sprintf("%s-v%d", strings.TrimPrefix(id, "secret/"), o.number)
+	if !sameValue {
+		o.value = fmt.Sprintf("value%d", o.number)
+	}
+	o.past = past
+	w.vault[id] = o
+	w.logf("vault: %s is %s (%s)", id, o.version, o.value)
+}
+
+// rollback disables the newest version: the one before it is the newest again.
+func (w *world) rollback(id string) bool {
+	o := w.vault[id]
+	if len(o.past) == 0 {
+		return false
+	}
+	last := o.past[len(o.past)-1]
+	w.vault[id] = object{number: o.number, version: last.version, value: last.value, past: o.past[:len(o.past)-1]}
+	w.logf("vault: %s is %s again (%s)", id, last.version, last.value)
+	return true
+}
+
+// ---- the driver
+
+func (w *world) class(name string) *simClass {
+	for _, c := range w.classes {
+		if c.name == name {
+			return c
+		}
+	}
+	return nil
+}
+
+func (c *simClass) fetch(vault map[string]object) map[string]object {
+	files := map[string]object{}
+	for _, id := range c.ids {
+		files[id] = object{version: vault[id].version, value: vault[id].value}
+	}
+	return files
+}
+
+func versionsIn(files map[string]object) map[string]string {
+	all := map[string]string{}
+	for id, o := range files {
+		all[id] = o.version
+	}
+	return all
+}
+
+func (c *simClass) secretValues(files map[string]object) map[string]string {
+	all := map[string]string{}
+	for _, id := range c.synced {
+		all[id] = files[id].value
+	}
+	return all
+}
+
+// mount is the first NodePublishVolume of a pod.
+func (w *world) mount(p *simPod) {
+	if p.finished {
+		return
+	}
+	for _, name := range p.w.mounts {
+		c := w.class(name)
+		p.files[name] = c.fetch(w.vault)
+		w.writeStatus(p, name, true)
+		w.afterStatus(p, c, true)
+	}
+	if len(p.w.mounts) > 0 {
+		w.after(w.between(0, w.interval), func() { w.poll(p) })
+		if w.driver == Republishing {
+			w.scheduleRequeue(p)
+		}
+	}
+	w.after(w.between(300*time.Millisecond, 20*time.Second), func() { w.start(p) })
+}
+
+// writeStatus is the driver's create or update of the status; target tells that
+// the target path is another one than before, so that it changes even where the versions do not.
+func (w *world) writeStatus(p *simPod, class string, target bool) {
+	versions := versionsIn(p.files[class])
+	name := p.name + "-" + class
+	st := p.status[class]
+	if st == nil {
+		st = w.orphans[name]
+		delete(w.orphans, name)
+		p.status[class] = st
+	}
+	switch {
+	case st == nil:
+		// Within the skew of the start nobody can tell a re-created status from the first one.
+		p.riddle = p.riddle || p.running && w.now-p.started < 121*time.Second
+		p.status[class] = &simStatus{generation: 1, created: w.now, changed: w.now, owner: p.uid, versions: versions, changes: []time.Duration{w.now}}
+	case target || st.owner != p.uid || !maps.Equal(st.versions, versions):
+		st.generation++
+		st.changed, st.owner, st.versions = w.now, p.uid, versions
+		st.changes = append(st.changes, w.now)
+	default:
+		return
+	}
+	w.touchClass(class)
+}
+
+// afterStatus is the way from a status to the synced Secret.
+func (w *world) afterStatus(p *simPod, c *simClass, first bool) {
+	if c.secret == "" {
+		return
+	}
+	delay := w.between(2*time.Millisecond, 100*time.Millisecond)
+	if w.driver == Polling {
+		delay = w.between(220*time.Millisecond, 400*time.Millisecond)
+	}
+	if w.rng.IntN(10) == 0 {
+		delay = w.between(time.Second, 3*time.Second)
+	}
+	w.after(delay, func() {
+		if !p.finished && (w.driver == Republishing || !first || w.secrets[c.secret].values == nil) {
+			w.writeSecret(c, p)
+		}
+	})
+}
+
+// writeSecret writes the whole Secret from one pod's files.
+func (w *world) writeSecret(c *simClass, p *simPod) {
+	s, values := w.secrets[c.secret], c.secretValues(p.files[c.name])
+	if w.driver == Republishing {
+		s.changed = w.now // ownerReferences are wiped and set again
+	}
+	if maps.Equal(s.values, values) && s.values != nil {
+		return
+	}
+	w.logf("Secret %s is %v, by %s", c.secret, values, p.name)
+	s.values, s.changed = values, w.now
+	s.switched = append(s.switched, w.now)
+	w.touchSecret(c.secret)
+}
+
+func (w *world) schedulePoll(p *simPod) {
+	period := w.interval
+	if w.driver == Republishing {
+		period = w.between(time.Minute, 90*time.Second)
+	}
+	w.after(period, func() { w.poll(p) })
+}
+
+// scheduleRequeue is v1.6.0's rewrite of the Secret every five minutes for every pod.
+func (w *world) scheduleRequeue(p *simPod) {
+	w.after(5*time.Minute, func() {
+		if p.finished {
+			return
+		}
+		for _, name := range p.w.mounts {
+			if c := w.class(name); c.secret != "" && p.status[name] != nil {
+				w.writeSecret(c, p)
+			}
+		}
+		w.scheduleRequeue(p)
+	})
+}
+
+// poll is one look of the driver for new content of a pod.
+func (w *world) poll(p *simPod) {
+	if p.finished {
+		return
+	}
+	defer w.schedulePoll(p)
+	if w.now < p.failing {
+		return
+	}
+	for i, name := range p.w.mounts {
+		if w.driver == Polling && p.status[name] == nil {
+			continue // its loop goes by the statuses
+		}
+		c := w.class(name)
+		p.files[name] = c.fetch(w.vault)
+		before := p.status[name]
+		twice := w.driver == Republishing && slices.Contains(p.w.mounts[:i], name)
+		changed := before == nil || !maps.Equal(before.versions, versionsIn(p.files[name])) || twice
+		w.writeStatus(p, name, twice)
+		if w.driver == Polling || changed {
+			w.afterStatus(p, c, false)
+		}
+	}
+}
+
+// ---- pods and their controllers
+
+func (w *world) createPod(wl *simWorkload, name string, ordinal int32, of template) {
+	w.uids++
+	p := &simPod{
+		w: wl, name: name, uid: types.UID(fmt.Sprintf("pod-%d", w.uids)), node: w.rng.IntN(len(w.skews)), ordinal: ordinal,
+		created: w.now, template: of, files: map[string]map[string]object{}, status: map[string]*simStatus{},
+	}
+	wl.pods = append(wl.pods, p)
+	w.touch(wl)
+	w.after(w.between(500*time.Millisecond, 4*time.Second), func() { w.mount(p) })
+}
+
+// start starts the pod's containers, for the first time or again.
+func (w *world) start(p *simPod) {
+	if p.finished {
+		return
+	}
+	for name, s := range p.w.consumes {
+		if s.Env && w.secrets[name].values == nil {
+			w.after(10*time.Second, func() { w.start(p) })
+			return
+		}
+	}
+	p.running, p.started, p.unseen = true, w.now, !w.watcher.up
+	p.startFiles, p.startEnv = map[string]map[string]string{}, map[string]string{}
+	for class, files := range p.files {
+		p.startFiles[class] = versionsIn(files)
+	}
+	for name := range p.w.consumes {
+		p.startEnv[name] = digestOf(w.secrets[name].values)
+	}
+	w.logf("%s %s started with %v, env %v (stamp %q)", p.name, p.uid, p.startFiles, p.startEnv, p.template.stamp)
+	w.touch(p.w)
+	w.after(time.Second, func() { w.touch(p.w); w.control(p.w) })
+}
+
+func (w *world) crash(p *simPod) {
+	if p.finished || !p.running {
+		return
+	}
+	w.logf("%s crashes", p.name)
+	p.running = false
+	w.touch(p.w)
+	w.after(w.between(time.Second, 40*time.Second), func() { w.start(p) })
+}
+
+func (w *world) deletePod(p *simPod) {
+	if p.finished {
+		return
+	}
+	w.logf("%s %s deleted", p.name, p.uid)
+	p.finished = true
+	w.touch(p.w)
+	for _, c := range p.w.mounts {
+		w.touchClass(c)
+	}
+	w.after(w.between(time.Second, 5*time.Second), func() {
+		p.gone = true
+		p.w.pods = slices.DeleteFunc(p.w.pods, func(o *simPod) bool { return o == p })
+		late := w.rng.IntN(4) == 0
+		for class, st := range p.status {
+			if name := p.name + "-" + class; late && st != nil {
+				w.orphans[name] = st
+			}
+		}
+		w.after(8*time.Second, func() {
+			for class, st := range p.status {
+				if name := p.name + "-" + class; w.orphans[name] == st {
+					delete(w.orphans, name)
+				}
+			}
+		})
+		w.touch(p.w)
+		w.control(p.w)
+	})
+}
+
+func (wl *simWorkload) live() []*simPod {
+	var some []*simPod
+	for _, p := range wl.pods {
+		if !p.finished {
+			some = append(some, p)
+		}
+	}
+	return some
+}
+
+func (p *simPod) ready(now time.Duration) bool { return p.running && now-p.started >= time.Second }
+
+// change is an edit of a workload's spec.
+func (w *world) change(wl *simWorkload) {
+	wl.generation++
+	w.touch(wl)
+	w.after(w.between(50*time.Millisecond, 2*time.Second), func() {
+		wl.observed, wl.observedT = wl.generation, wl.template
+		w.touch(wl)
+		w.control(wl)
+	})
+}
+
+// control is one pass of the workload's controller.
+func (w *world) control(wl *simWorkload) {
+	if wl.kind == "StatefulSet" {
+		w.controlOrdinals(wl)
+		return
+	}
+	var old, current []*simPod
+	available := 0
+	for _, p := range wl.live() {
+		if p.template == wl.observedT {
+			current = append(current, p)
+		} else {
+			old = append(old, p)
+		}
+		if p.ready(w.now) {
+			available++
+		}
+	}
+	want := int(wl.replicas)
+	if wl.paused && len(old) > 0 {
+		return
+	}
+	switch total := len(old) + len(current); {
+	case len(current) < want && total < want+1:
+		wl.ordinal++
+		w.createPod(wl, fmt.Sprintf("%s-%d", wl.name, wl.ordinal), 0, wl.observedT)
+		w.after(10*time.Millisecond, func() { w.control(wl) })
+	case len(old) > 0 && (available > want || len(old)+len(current) > want && !old[0].ready(w.now) || want == 0):
+		w.deletePod(old[0])
+	case len(current) > want:
+		w.deletePod(current[len(current)-1])
+		w.after(10*time.Millisecond, func() { w.control(wl) })
+	}
+}
+
+func (w *world) controlOrdinals(wl *simWorkload) {
+	byOrdinal := map[int32]*simPod{}
+	for _, p := range wl.pods {
+		byOrdinal[p.ordinal] = p
+	}
+	for i := range wl.replicas {
+		switch p := byOrdinal[i]; {
+		case p == nil:
+			of := wl.observedT
+			if i < wl.partition && len(wl.past) > 0 {
+				of = wl.past[len(wl.past)-1]
+			}
+			w.createPod(wl, fmt.Sprintf("%s-%d", wl.name, i), i, of)
+			return
+		case !p.ready(w.now):
+			return
+		}
+	}
+	for i := len(wl.pods) - 1; i >= 0; i-- {
+		if p := wl.pods[i]; p.ordinal >= wl.replicas && !p.finished {
+			w.deletePod(p)
+			return
+		}
+	}
+	if wl.onDelete {
+		return
+	}
+	for i := wl.replicas - 1; i >= wl.partition; i-- {
+		if p := byOrdinal[i]; p != nil && p.finished {
+			return
+		} else if p != nil && p.template != wl.observedT {
+			w.deletePod(p)
+			return
+		}
+	}
+}
+
+func (wl *simWorkload) complete(now time.Duration) bool {
+	n := int32(0)
+	for _, p := range wl.live() {
+		if p.template != wl.template || !p.ready(now) {
+			return false
+		}
+		n++
+	}
+	return n == wl.replicas && wl.observed == wl.generation
+}
+
+// ---- what the watcher sees
+
+func (w *world) touch(wl *simWorkload) {
+	if wt := w.watcher; wt.up && !wl.queued {
+		wl.queued = true
+		w.after(w.between(20*time.Millisecond, 300*time.Millisecond), func() { w.sync(wl) })
+	}
+}
+
+// wake comes back to a workload unless something else does before.
+func (w *world) wake(wl *simWorkload, after time.Duration) {
+	alarm := wl.alarm
+	w.after(after, func() {
+		if wl.alarm == alarm {
+			w.touch(wl)
+		}
+	})
+}
+
+func (w *world) touchClass(name string) {
+	for _, wl := range w.workloads {
+		if slices.Contains(wl.mounts, name) || w.class(name).secret != "" && has(wl.consumes, w.class(name).secret) {
+			w.touch(wl)
+		}
+	}
+}
+
+func (w *world) touchSecret(name string) {
+	w.see(name)
+	for _, wl := range w.workloads {
+		if has(wl.consumes, name) {
+			w.touch(wl)
+		}
+	}
+}
+
+func has[V any](m map[string]V, key string) bool { _, ok := m[key]; return ok }
+
+// see keeps what the watcher's Secret informer has seen.
+func (w *world) see(name string) {
+	wt := w.watcher
+	if s := w.secrets[name]; wt.up && s.values != nil {
+		digest := digestOf(s.values)
+		if was, known := wt.seen[name]; known && was != digest {
+			wt.changed[name] = t0.Add(w.now)
+		}
+		wt.seen[name] = digest
+	}
+}
+
+func (w *world) startWatcher() {
+	w.logf("watcher starts")
+	w.watcher = &simWatcher{
+		up: true, since: w.now, memory: map[types.UID]Memory{}, baselines: maps.Clone(w.ledger),
+		seen: map[string]string{}, changed: map[string]time.Time{},
+	}
+	for _, name := range slices.Sorted(maps.Keys(w.secrets)) {
+		w.see(name)
+	}
+	for _, wl := range w.workloads {
+		wl.queued, wl.last = false, Decision{}
+		w.touch(wl)
+	}
+}
+
+func (w *world) stopWatcher(down time.Duration) {
+	w.logf("watcher ends, for %s", down)
+	w.watcher.up = false
+	w.after(down, func() {
+		if !w.watcher.up {
+			w.startWatcher()
+		}
+	})
+}
+
+// gather is the watcher's gather step.
+func (w *world) gather(wl *simWorkload) State {
+	wt := w.watcher
+	s := State{
+		Workload: Workload{
+			UID: wl.uid, Kind: wl.kind, Namespace: "shop", Name: wl.name, Generation: wl.generation, ObservedGeneration: wl.observed,
+			Paused: wl.paused, Never: wl.never, OnDelete: wl.onDelete, Partition: wl.partition, Replicas: wl.replicas,
+			Complete: wl.complete(w.now), Stamp: wl.template.stamp,
+		},
+		Classes: map[string]Class{}, Secrets: map[string]Secret{}, Driver: w.driver,
+		Memory: wt.memory[wl.uid], Baseline: wt.baselines[wl.uid],
+	}
+	if wl.rolled > 0 {
+		s.Workload.Rolled = serverTime(wl.rolled)
+	}
+	for _, p := range wl.pods {
+		s.Pods = append(s.Pods, w.seePod(p))
+	}
+	for _, c := range w.classes {
+		if slices.Contains(wl.mounts, c.name) || c.secret != "" && has(wl.consumes, c.secret) {
+			s.Classes[c.name] = w.seeClass(c)
+		}
+	}
+	for name, as := range wl.consumes {
+		sec := w.secrets[name]
+		as.Since, as.Changed = wt.changed[name], serverTime(sec.changed)
+		if sec.values != nil {
+			as.Digest = digestOf(sec.values)
+		}
+		s.Secrets[name] = as
+	}
+	for _, o := range w.workloads {
+		if o != wl && o.last.Underway {
+			s.Underway++
+		}
+	}
+	return s
+}
+
+func (w *world) seePod(p *simPod) Pod {
+	seen := Pod{
+		Name: p.name, UID: p.uid, Created: serverTime(p.created), Current: p.template == p.w.observedT, Finished: p.finished,
+		Ordinal: p.ordinal, Stamp: p.template.stamp,
+	}
+	if p.running {
+		seen.Started = t0.Add(p.started + w.skews[p.node]).Truncate(time.Second)
+	}
+	for _, name := range p.w.mounts {
+		m := Mount{Class: name}
+		if st := p.status[name]; st != nil {
+			m.Status = st.see()
+		}
+		seen.Mounts = append(seen.Mounts, m)
+	}
+	return seen
+}
+
+func (st *simStatus) see() *Status {
+	return &Status{
+		Generation: st.generation, Created: serverTime(st.created), Changed: serverTime(st.changed),
+		Owner: st.owner, Target: st.owner, Versions: st.versions,
+	}
+}
+
+func (w *world) seeClass(c *simClass) Class {
+	seen := Class{Vault: "shop-kv"}
+	if c.secret != "" {
+		seen.Synced = map[string][]string{c.secret: c.synced}
+	}
+	for _, wl := range w.workloads {
+		for _, p := range wl.pods {
+			if st := p.status[c.name]; !p.finished && st != nil {
+				seen.Feeds = append(seen.Feeds, *st.see())
+			}
+		}
+	}
+	return seen
+}
+
+// sync is the watcher's shell around one Decide.
+func (w *world) sync(wl *simWorkload) {
+	wl.queued = false
+	wl.alarm++
+	wt := w.watcher
+	if !wt.up {
+		return
+	}
+	s := w.gather(wl)
+	d := Decide(t0.Add(w.now), s, w.opts)
+	if d.Action != wl.last.Action || d.Reason != wl.last.Reason || d.Message != wl.last.Message {
+		w.logf("%s: %v %s after %s: %s", wl.name, d.Action, d.Reason, d.After, d.Message)
+	}
+	if d.Counts.Unknown > 0 {
+		w.markRiddles(wl, s)
+	}
+	wt.memory[wl.uid] = d.Memory
+	wl.last = d
+	switch {
+	case d.Action == Wait && d.After <= 0:
+		w.fail("%s: %s waits without a time", wl.name, d.Reason)
+	case d.Action == Roll:
+		w.patch(wl, s, d)
+	default:
+		w.record(wl.uid, d.Baseline)
+		if d.After > 0 {
+			w.wake(wl, d.After)
+		}
+	}
+}
+
+// markRiddles excuses pods of which nothing can be told without a baseline:
+// they are told by an Event and left alone.
+func (w *world) markRiddles(wl *simWorkload, s State) {
+	for i, p := range wl.pods {
+		switch v := Judge(t0.Add(w.now), s.Pods[i], s, w.opts); v.Reason {
+		case StatusInherited, StatusRecreated, MountedTwice:
+			p.riddle = p.riddle || v.Freshness == Unknown
+		}
+	}
+}
+
+// record keeps a baseline; one that says something new takes all others to the ledger with it.
+func (w *world) record(uid types.UID, b Baseline) {
+	if b.IsZero() {
+		return
+	}
+	w.watcher.baselines[uid] = b
+	if b.Same(w.ledger[uid]) {
+		return
+	}
+	written, dropped := Ledger(w.watcher.baselines).Data()
+	read, err := ReadLedger(written)
+	if err != nil || dropped > 0 {
+		w.fail("the ledger does not survive: %v, %d dropped", err, dropped)
+	}
+	w.ledger = read
+}
+
+func (w *world) patch(wl *simWorkload, s State, d Decision) {
+	w.checkRoll(wl, s, d)
+	if w.now < wl.refuse {
+		w.logf("%s: patch refused", wl.name)
+		wl.last.Underway = false
+		w.wake(wl, w.between(time.Second, 30*time.Second))
+		return
+	}
+	wl.rolls = append(wl.rolls, w.now)
+	for _, secret := range d.Baseline.Secrets {
+		if secret.Unsettled {
+			wl.capped++ // it may have been too early, and need another one
+			break
+		}
+	}
+	wl.past = append(wl.past, wl.template)
+	wl.template.stamp = d.Stamp
+	wl.rolled = w.now
+	w.logf("%s: ROLL %d %s: %s", wl.name, len(wl.rolls), d.Stamp, d.Cause)
+	w.change(wl)
+	if w.watcher.lose {
+		w.stopWatcher(w.between(time.Second, 3*time.Minute))
+		return
+	}
+	w.record(wl.uid, d.Baseline)
+}

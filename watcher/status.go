@@ -1,0 +1,84 @@
+package watcher
+
+import (
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"keyroll.dev/internal/secretsstore"
+	"keyroll.dev/watcher/rollout"
+)
+
+// status is the view of a SecretProviderClassPodStatus.
+type status struct {
+	metav1.ObjectMeta
+
+	pod     string // its name
+	class   string
+	owner   types.UID
+	target  types.UID
+	changed time.Time
+	// versions by object id. Shared with rollout states: never changed.
+	versions map[string]string
+}
+
+func slimStatus(s *secretsstore.SecretProviderClassPodStatus) *status {
+	slim := &status{
+		ObjectMeta: identity(&s.ObjectMeta),
+		pod:        s.Status.PodName,
+		class:      s.Status.SecretProviderClassName,
+		target:     targetOf(s.Status.TargetPath),
+		changed:    writtenBy(s.ManagedFields, secretsstore.FieldManager),
+		versions:   make(map[string]string, len(s.Status.Objects)),
+	}
+	for _, ref := range s.OwnerReferences {
+		if ref.Kind == "Pod" {
+			slim.owner = ref.UID
+		}
+	}
+	for _, object := range s.Status.Objects {
+		slim.versions[object.ID] = object.Version
+	}
+	return slim
+}
+
+// writtenBy answers when the manager last changed something in an object by an
+// update, zero for never. Updates that change nothing leave the time alone
+// (apimachinery pkg/util/managedfields/internal/managedfieldsupdater.go).
+func writtenBy(entries []metav1.ManagedFieldsEntry, manager string) time.Time {
+	var latest time.Time
+	for i := range entries {
+		e := &entries[i]
+		if e.Manager == manager && e.Operation == metav1.ManagedFieldsOperationUpdate && e.Time != nil && e.Time.After(latest) {
+			latest = e.Time.Time
+		}
+	}
+	return latest
+}
+
+// targetOf answers the UID of the pod whose directory a target path lies in:
+// kubelet mounts at .../pods/UID/volumes/kubernetes.io~csi/VOLUME/mount, with
+// backslashes on Windows.
+func targetOf(path string) types.UID {
+	parts := strings.FieldsFunc(path, func(r rune) bool { return r == '/' || r == '\\' })
+	for i := len(parts) - 2; i > 0; i-- {
+		if parts[i] == "volumes" && i >= 2 && parts[i-2] == "pods" {
+			return types.UID(parts[i-1])
+		}
+	}
+	return ""
+}
+
+// told answers the status in the words of the decision.
+func (s *status) told() rollout.Status {
+	return rollout.Status{
+		Generation: s.Generation,
+		Created:    s.CreationTimestamp.Time,
+		Changed:    s.changed,
+		Owner:      s.owner,
+		Target:     s.target,
+		Versions:   s.versions,
+	}
+}

@@ -1,0 +1,179 @@
+package watcher
+
+import (
+	"context"
+	"maps"
+	"time"
+
+	"k8s.io/client-go/tools/cache"
+)
+
+// subscribe turns what informers tell into keys of those who are concerned.
+// Handlers only enqueue, because each informer has one goroutine for all events.
+func (c *Controller) subscribe() {
+	await := func(name string, synced cache.InformerSynced) {
+		c.synced = append(c.synced, named{name, synced})
+	}
+	for kind, s := range c.caches.workloads {
+		await(kind.String(), s.watch(c.workloadChanged))
+	}
+	await("replicasets", c.caches.replicaSets.watch(c.revisionChanged))
+	await("controllerrevisions", c.caches.controllerRevisions.watch(c.revisionChanged))
+	await("pods", c.caches.pods.watch(c.podChanged))
+	await("secretproviderclasspodstatuses", c.caches.statuses.watch(c.statusChanged))
+	await("secretproviderclasses", c.caches.classes.watch(c.classChanged))
+	await("namespaces", c.caches.namespaces.watch(c.namespaceChanged))
+	await("serviceaccounts", c.caches.accounts.watch(c.accountChanged))
+	await("csidrivers", c.caches.drivers.watch(func(_, _ *driver) {}))
+	if c.caches.secrets.informer != nil {
+		await("secrets", c.caches.secrets.watch(c.secretChanged))
+	}
+}
+
+func (c *Controller) workloadChanged(before, after *workload) {
+	c.provider.workloadChanged(before, after)
+	if after == nil {
+		after = before
+	}
+	c.workloads.Add(after.key())
+}
+
+func (c *Controller) revisionChanged(before, after *revision) {
+	if after == nil {
+		after = before
+	}
+	if w := c.caches.follow(after.Namespace, after.owner); w != nil {
+		c.workloads.Add(w.key())
+	}
+}
+
+func (c *Controller) podChanged(before, after *pod) {
+	c.provider.podChanged(before, after)
+	last := after
+	if last == nil {
+		last = before
+	}
+	if w := c.caches.workloadOf(last); w != nil {
+		c.workloads.Add(w.key())
+	}
+	// A mount that ends may be the one that kept a Secret from settling.
+	if after == nil || before != nil && !before.finished && after.finished {
+		for _, name := range last.classes {
+			c.fanIfSynced(last.Namespace, name)
+		}
+	}
+}
+
+func (c *Controller) statusChanged(before, after *status) {
+	last := after
+	if last == nil {
+		last = before
+		c.provider.look(last.Namespace, last.class)
+	}
+	if p := c.caches.pods.get(last.Namespace, last.pod); p != nil {
+		if w := c.caches.workloadOf(p); w != nil {
+			c.workloads.Add(w.key())
+		}
+	}
+	c.fanIfSynced(last.Namespace, last.class)
+}
+
+func (c *Controller) classChanged(before, after *class) {
+	for _, one := range []*class{before, after} {
+		if one != nil {
+			c.provider.look(one.Namespace, one.Name)
+			c.fanIfSynced(one.Namespace, one.Name)
+		}
+	}
+}
+
+func (c *Controller) secretChanged(before, after *secret) {
+	last := after
+	if last == nil {
+		last = before
+	} else {
+		c.seen.note(after.Namespace, after.Name, after.digest, time.Now())
+	}
+	if before != nil && after != nil && before.digest == after.digest {
+		return // metadata: the driver rewrites it all day
+	}
+	c.enqueue(c.takers(last.Namespace, last.Name)...)
+}
+
+func (c *Controller) namespaceChanged(before, after *namespace) {
+	if before != nil && after != nil && before.same(after) {
+		return
+	}
+	last := after
+	if last == nil {
+		last = before
+	}
+	c.provider.namespaceChanged(last.Name)
+	for _, s := range c.caches.workloads {
+		for _, w := range s.by(byNamespace, last.Name) {
+			c.workloads.Add(w.key())
+		}
+	}
+}
+
+func (c *Controller) accountChanged(before, after *account) {
+	if before != nil && after != nil && maps.Equal(before.Annotations, after.Annotations) {
+		return
+	}
+	last := after
+	if last == nil {
+		last = before
+	}
+	if before == nil && len(after.Annotations) == 0 {
+		return // says nothing, as before it existed
+	}
+	c.provider.namespaceChanged(last.Namespace)
+}
+
+// fanIfSynced has all who take from a class's Secrets looked at soon. Without
+// any such Secret its pods' own workload is all that is concerned.
+func (c *Controller) fanIfSynced(namespace, name string) {
+	if len(c.caches.fills(namespace, name)) > 0 {
+		c.fans.AddAfter(classKey{namespace, name}, fanDelay)
+	}
+}
+
+// fanOut enqueues all who mount a class or take from the Secrets that it fills.
+func (c *Controller) fanOut(_ context.Context, k classKey) error {
+	concerned := map[key]bool{}
+	for _, p := range c.caches.pods.by(byClass, path(k.namespace, k.name)) {
+		if w := c.caches.workloadOf(p); w != nil {
+			concerned[w.key()] = true
+		}
+	}
+	for name := range c.caches.fills(k.namespace, k.name) {
+		for _, taker := range c.takers(k.namespace, name) {
+			concerned[taker] = true
+		}
+	}
+	for taker := range concerned {
+		c.workloads.Add(taker)
+	}
+	return nil
+}
+
+// takers answers the workloads whose pods take from a Secret, or that ask to be
+// rolled when it changes.
+func (c *Controller) takers(namespace, name string) []key {
+	found := map[key]bool{}
+	for _, p := range c.caches.pods.by(bySecret, path(namespace, name)) {
+		if w := c.caches.workloadOf(p); w != nil {
+			found[w.key()] = true
+		}
+	}
+	for _, s := range c.caches.workloads {
+		for _, w := range s.by(bySecret, path(namespace, name)) {
+			found[w.key()] = true
+		}
+	}
+	takers := make([]key, 0, len(found))
+	for k := range found {
+		takers = append(takers, k)
+	}
+	return takers
+}

@@ -1,0 +1,139 @@
+package watcher
+
+import (
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"keyroll.dev/internal/annotation"
+)
+
+// FieldManager is the name under which the watcher changes workloads.
+const FieldManager = "keyroll-watcher"
+
+// changeCause is the annotation that kubectl rollout history prints.
+const changeCause = "kubernetes.io/change-cause"
+
+// key identifies a workload in queues and maps.
+type key struct {
+	kind      schema.GroupKind
+	namespace string
+	name      string
+}
+
+func (k key) String() string { return k.kind.Kind + " " + k.namespace + "/" + k.name }
+
+// The kinds that are always watched.
+var (
+	deployments  = appsv1.SchemeGroupVersion.WithKind("Deployment")
+	statefulSets = appsv1.SchemeGroupVersion.WithKind("StatefulSet")
+	daemonSets   = appsv1.SchemeGroupVersion.WithKind("DaemonSet")
+	replicaSets  = appsv1.SchemeGroupVersion.WithKind("ReplicaSet") // a link, not a workload
+)
+
+// workload is the view of an object that has a pod template, of whatever kind.
+type workload struct {
+	metav1.ObjectMeta // with our annotations
+
+	kind     schema.GroupVersionKind
+	cause    *string           // change-cause; nil when absent
+	template map[string]string // our annotations on the pod template
+	settings annotation.Settings
+	account  string    // ServiceAccount of the pod template
+	rolled   time.Time // when the watcher last changed it
+	observed int64     // status.observedGeneration
+	revision string    // the newest, by kind: a number or a hash; "" when the kind tells none
+
+	paused    bool
+	onDelete  bool
+	partition int32
+	replicas  int32
+	complete  bool // its own status says that the newest revision is out
+}
+
+func (w *workload) key() key {
+	return key{kind: w.kind.GroupKind(), namespace: w.Namespace, name: w.Name}
+}
+
+func (w *workload) stamp() string { return w.template[annotation.Content] }
+
+// asked answers the annotations that the workload makes its wishes known by:
+// the template's, and where that is silent those of the workload itself.
+func (w *workload) asked() map[string]string {
+	asked := map[string]string{}
+	for key, value := range w.Annotations {
+		asked[key] = value
+	}
+	for key, value := range w.template {
+		asked[key] = value
+	}
+	return asked
+}
+
+func newWorkload(kind schema.GroupVersionKind, m *metav1.ObjectMeta, template *corev1.PodTemplateSpec) *workload {
+	w := &workload{
+		ObjectMeta: identity(m),
+		kind:       kind,
+		template:   keep(template.Annotations, isOurs),
+		account:    template.Spec.ServiceAccountName,
+		rolled:     writtenBy(m.ManagedFields, FieldManager),
+	}
+	w.Annotations = keep(m.Annotations, isOurs)
+	// What is wrong with them was answered to whoever wrote them, by the webhook.
+	w.settings, _ = annotation.Parse(w.asked())
+	if cause, present := m.Annotations[changeCause]; present {
+		w.cause = &cause
+	}
+	return w
+}
+
+func slimDeployment(d *appsv1.Deployment) *workload {
+	w := newWorkload(deployments, &d.ObjectMeta, &d.Spec.Template)
+	w.observed = d.Status.ObservedGeneration
+	w.revision = d.Annotations[revisionAnnotation]
+	w.paused = d.Spec.Paused
+	w.replicas = orOne(d.Spec.Replicas)
+	// As kubectl rollout status has it: none of the old left, all of the new available.
+	w.complete = w.observed >= w.Generation &&
+		d.Status.UpdatedReplicas == w.replicas &&
+		d.Status.Replicas == w.replicas &&
+		d.Status.AvailableReplicas == w.replicas
+	return w
+}
+
+func slimStatefulSet(s *appsv1.StatefulSet) *workload {
+	w := newWorkload(statefulSets, &s.ObjectMeta, &s.Spec.Template)
+	w.observed = s.Status.ObservedGeneration
+	w.revision = s.Status.UpdateRevision
+	w.onDelete = s.Spec.UpdateStrategy.Type == appsv1.OnDeleteStatefulSetStrategyType
+	w.replicas = orOne(s.Spec.Replicas)
+	if rolling := s.Spec.UpdateStrategy.RollingUpdate; rolling != nil && rolling.Partition != nil {
+		w.partition = *rolling.Partition
+	}
+	w.complete = w.observed >= w.Generation &&
+		s.Status.UpdatedReplicas >= max(0, w.replicas-w.partition) &&
+		s.Status.AvailableReplicas >= w.replicas
+	return w
+}
+
+func slimDaemonSet(d *appsv1.DaemonSet) *workload {
+	w := newWorkload(daemonSets, &d.ObjectMeta, &d.Spec.Template)
+	w.observed = d.Status.ObservedGeneration
+	w.onDelete = d.Spec.UpdateStrategy.Type == appsv1.OnDeleteDaemonSetStrategyType
+	w.replicas = d.Status.DesiredNumberScheduled
+	w.complete = w.observed >= w.Generation &&
+		d.Status.UpdatedNumberScheduled >= w.replicas &&
+		d.Status.NumberAvailable >= w.replicas
+	return w
+}
+
+// orOne is the API's own default for replicas.
+func orOne(replicas *int32) int32 {
+	if replicas == nil {
+		return 1
+	}
+	return *replicas
+}
