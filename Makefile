@@ -1,0 +1,120 @@
+# `make` lists the targets. Go is all that most of them need; the tools are pinned
+# in tools/go.mod and built into bin/ on first use.
+
+GO      ?= go
+DOCKER  ?= docker
+IMAGE   ?= keyroll:$(VERSION)
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+# How long each fuzz target runs.
+FUZZTIME ?= 30s
+# Where `make manifests` writes.
+OUT ?= manifests
+
+BIN      := $(CURDIR)/bin
+HELM     := $(BIN)/helm
+LINT     := $(BIN)/golangci-lint
+VULN     := $(BIN)/govulncheck
+RENDER    = $(HELM) template keyroll manifests/chart --namespace keyroll-system --kube-version 1.30.0 --no-hooks
+VARIANTS  = $(wildcard manifests/testdata/*.values.yaml)
+
+.DEFAULT_GOAL := help
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+# One package of the end-to-end tests at a time: each boots a control plane of its own.
+.PHONY: test
+test: ## all tests, with Go alone; the first run builds a Kubernetes control plane, which takes minutes
+	$(GO) test ./...
+	$(GO) -C e2e build ./...
+	$(GO) -C e2e test -p 1 -timeout 60m ./...
+
+.PHONY: demo
+demo: ## inject, rotate and roll on a real control plane; KEEP=1 leaves it running
+	$(GO) -C e2e run ./demo
+
+.PHONY: check
+check: format vet lint race manifests-check tidy ## what CI checks besides the tests: format, vet, lint, -race, manifests, go.mod
+
+.PHONY: format
+format:
+	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
+	if [ -n "$$unformatted" ]; then echo "gofmt -w these:"; echo "$$unformatted"; exit 1; fi
+
+.PHONY: vet
+vet:
+	$(GO) vet ./...
+	$(GO) -C e2e vet ./...
+
+.PHONY: lint
+lint: $(LINT)
+	$(LINT) run --allow-parallel-runners ./...
+	cd e2e && $(LINT) run --allow-parallel-runners --config ../.golangci.yml ./...
+
+# -short leaves out what boots a cluster: `make test` runs it, and most of it is another process.
+.PHONY: race
+race:
+	@if [ "$$($(GO) env CGO_ENABLED)" = 1 ] && command -v "$$($(GO) env CC | cut -d ' ' -f 1)" >/dev/null; then \
+	  set -x; \
+	  $(GO) test -race ./... && $(GO) -C e2e test -race -short ./...; \
+	else \
+	  echo "race: SKIPPED, the race detector needs a C compiler and CGO_ENABLED=1"; \
+	fi
+
+.PHONY: manifests
+manifests: $(HELM) ## render manifests/install.yaml and the variants that the tests read from the chart
+	@mkdir -p $(OUT)/testdata
+	$(HELM) lint --strict --quiet manifests/chart
+	@{ echo '# Rendered from manifests/chart by make manifests. Do not edit.'; \
+	  $(RENDER) --set namespace.create=true; } > $(OUT)/install.yaml
+	@set -e; for values in $(VARIANTS); do \
+	  $(RENDER) --values $$values > $(OUT)/testdata/$$(basename $$values .values.yaml).yaml; \
+	done
+
+.PHONY: manifests-check
+manifests-check: $(HELM)
+	@rm -rf .cache/manifests
+	@$(MAKE) --no-print-directory manifests OUT=.cache/manifests
+	@set -e; cd .cache/manifests; for file in install.yaml testdata/*.yaml; do \
+	  diff -u ../../manifests/$$file $$file || { echo "manifests/$$file is out of date: run make manifests"; exit 1; }; \
+	done
+
+.PHONY: tidy
+tidy:
+	$(GO) mod tidy -diff
+	$(GO) -C e2e mod tidy -diff
+	$(GO) -C e2e/cluster/controlplane mod tidy -diff
+	$(GO) -C tools mod tidy -diff
+
+.PHONY: bench
+bench: ## benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME (30s)
+	@set -e; for package in $$($(GO) list ./...); do \
+	  for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+	    echo "$$package $$target"; \
+	    $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$package; \
+	  done; \
+	done
+
+.PHONY: golden
+golden: ## rewrite the golden files; read the difference before you commit it
+	$(GO) test $$(grep -rl --include='*_test.go' -e '"keyroll.dev/internal/golden"' -e 'flag.Bool("update"' certs cmd internal watcher webhook | xargs -n1 dirname | sort -u | sed 's|^|./|') -update
+
+.PHONY: image
+image: ## build the image of both binaries (IMAGE, VERSION; needs docker buildx)
+	$(DOCKER) buildx build --build-arg VERSION=$(VERSION) --tag $(IMAGE) .
+
+.PHONY: vuln
+vuln: $(VULN) ## known vulnerabilities of what we call (needs the network)
+	$(VULN) ./...
+
+# Tools are built with -trimpath, as the control plane of the e2e module is: they share its cache.
+$(HELM): PACKAGE = helm.sh/helm/v3/cmd/helm
+$(LINT): PACKAGE = github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+$(VULN): PACKAGE = golang.org/x/vuln/cmd/govulncheck
+$(HELM) $(LINT) $(VULN): tools/go.mod tools/go.sum
+	@echo "building $(notdir $@), which takes minutes the first time"
+	$(GO) -C tools build -trimpath -o $@ $(PACKAGE)
