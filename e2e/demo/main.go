@@ -1,0 +1,95 @@
+// Command demo plays Keyroll's main job on a real control plane on this
+// machine, as a story that can be read: an annotated Deployment, injected pods,
+// a secret that rotates, one rollout. It exits non-zero if a step did not
+// happen. With -keep the cluster stays until Ctrl-C, to play with.
+//
+//	main ─► tell (story.go) ─► stage: prints and runs each command, checks what came of it
+//	                             └─► world: cluster, vault, driver, Keyroll
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"keyroll.dev/e2e/cluster"
+	"keyroll.dev/e2e/world"
+)
+
+func main() {
+	keep := flag.Bool("keep", false, "leave everything running after the story, until Ctrl-C")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Stdin, os.Stdout, *keep)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "\ndemo:", err)
+		os.Exit(1)
+	}
+}
+
+// run boots the world, tells the story and stops everything again.
+func run(ctx context.Context, in io.Reader, out io.Writer, keep bool) (err error) {
+	s := newStage(out)
+	s.say("Boot etcd, API server, controllers, scheduler and three nodes (the first time this builds them, for minutes)")
+	c, err := cluster.Start(ctx, cluster.Options{Nodes: len(nodes), Out: out})
+	if err != nil {
+		return err
+	}
+	defer c.Stop()
+	s.say("Install Keyroll from manifests/install.yaml; run webhook and watcher under its ServiceAccounts")
+	s.world, err = world.New(ctx, c, nodes, world.Options{})
+	if err != nil {
+		return err
+	}
+	if err := tell(ctx, s); err != nil {
+		return s.explain(err)
+	}
+	if !keep {
+		return nil
+	}
+	return stay(ctx, s, in)
+}
+
+var nodes = []string{"node-1", "node-2", "node-3"}
+
+// stay keeps the world until the context ends, and rotates on request.
+func stay(ctx context.Context, s *stage, in io.Reader) error {
+	s.say("Left running. In another terminal:")
+	s.printf("export KUBECONFIG=%s PATH=%s:$PATH\n", s.world.Kubeconfig(), filepath.Dir(s.world.Bin("kubectl")))
+	s.printf(`
+Three things to try:
+  1. rotate again:         press Enter here, then kubectl -n %[1]s rollout history deployment web
+  2. break an annotation:  kubectl -n %[1]s annotate --overwrite deployment web keyroll.dev/objects=db_password
+  3. restart the watcher:  kill %[2]d (it is started again); nothing rolls
+
+Ctrl-C ends everything.
+`, namespace, s.world.Watcher.Pid())
+	enter := lines(ctx, in)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.world.Watcher.Done():
+			if ctx.Err() != nil {
+				return nil
+			}
+			if err := s.world.StartWatcher(ctx); err != nil {
+				return errors.Join(errors.New("the watcher does not start again"), err)
+			}
+			s.say("The watcher runs again, as process %d", s.world.Watcher.Pid())
+		case _, more := <-enter:
+			if !more {
+				enter = nil
+				continue
+			}
+			s.say("db-password rotated: version %s", short(s.rotate("db-password")))
+		}
+	}
+}
