@@ -31,7 +31,7 @@ test: ## all tests, with Go alone; the first run builds a Kubernetes control pla
 
 .PHONY: demo
 demo: ## inject, rotate and roll on a real control plane; KEEP=1 leaves it running
-	$(GO) -C e2e run ./demo
+	$(GO) -C e2e run ./demo $(if $(KEEP),-keep)
 
 .PHONY: check
 check: format vet lint race manifests-check tidy ## what CI checks besides the tests: format, vet, lint, -race, manifests, go.mod

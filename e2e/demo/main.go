@@ -43,7 +43,7 @@ func run(ctx context.Context, in io.Reader, out io.Writer, keep bool) (err error
 		return err
 	}
 	defer c.Stop()
-	s.say("Install Keyroll from manifests/install.yaml; run webhook and watcher under its ServiceAccounts")
+	s.say("Build Keyroll, apply manifests/install.yaml, run webhook and watcher under its ServiceAccounts")
 	s.world, err = world.New(ctx, c, nodes, world.Options{})
 	if err != nil {
 		return err

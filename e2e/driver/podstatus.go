@@ -133,7 +133,7 @@ func (w *worker) conditions(phase corev1.PodPhase) []corev1.PodCondition {
 	var incomplete, unready []string
 	for _, s := range w.states {
 		switch {
-		case s.init && s.status.Terminated == nil && !(isSidecar(s.spec) && s.status.Running != nil):
+		case s.init && s.status.Terminated == nil && (!isSidecar(s.spec) || s.status.Running == nil):
 			incomplete = append(incomplete, s.spec.Name)
 		case !s.init && !s.ready:
 			unready = append(unready, s.spec.Name)

@@ -17,8 +17,8 @@ func TestAStatusHasWhatTheRealDriverWrites(t *testing.T) {
 		user := w.vault.Set(keyVault, vault.Secret, "db-username", "app")
 		v1 := w.vault.Set(keyVault, vault.Secret, "db-password", "one")
 		w.class("web", "", "db-username", "db-password")
-		pod := w.pod("web-1", mountOf("web", nil))
-		pod = w.ready("web-1")
+		w.pod("web-1", mountOf("web", nil))
+		pod := w.ready("web-1")
 
 		status := w.statusOf("web-1", "web")
 		want := &PodStatus{
@@ -51,10 +51,9 @@ func TestAStatusHasWhatTheRealDriverWrites(t *testing.T) {
 		}
 		onlyEntry(t, rotated)
 
-		for range 3 { // nothing new: nothing changes, not even the resourceVersion
+		for range 3 { // nothing new: the next change is the third generation
 			w.turn(2, func() { w.d.Poll() })
 		}
-		w.d.PollPod(w.ns, "web-1")
 		w.vault.Set(keyVault, vault.Secret, "db-password", "three")
 		w.turn(2, func() { w.d.Poll() })
 		w.generation("web-1", "web", 3)
