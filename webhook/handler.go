@@ -33,8 +33,7 @@ const (
 type Config struct {
 	Cluster  Cluster
 	Fallback dependency.Fallback
-	// Timeout bounds one request; it is shorter than the API server's, so that
-	// it gets our answer.
+	// Timeout bounds one request, also where the API server would wait for longer.
 	Timeout time.Duration
 	// Patience is how long an answer is held back that lagging caches may be the
 	// cause of; 0 answers at once.
@@ -119,7 +118,7 @@ func (h *Handler) serve(webhook string, admit admit) http.Handler {
 // e.err is set, and e.answer has the HTTP status.
 func (h *Handler) answer(e *exchange, w http.ResponseWriter, r *http.Request, admit admit) (body []byte) {
 	defer h.rescue(e)
-	ctx, cancel := context.WithTimeout(r.Context(), h.timeout)
+	ctx, cancel := context.WithTimeout(r.Context(), h.timeFor(r))
 	defer cancel()
 	in := &budgeted{held: &h.held, body: http.MaxBytesReader(w, r.Body, maxBody)}
 	defer in.release()
@@ -133,6 +132,16 @@ func (h *Handler) answer(e *exchange, w http.ResponseWriter, r *http.Request, ad
 		e.answer, e.err = failed(AnswerNotEncoded, http.StatusInternalServerError, "%v", err), err
 	}
 	return body
+}
+
+// timeFor is how long the request may take. The API server says how long it
+// waits; we are done before that, so that it hears the answer.
+func (h *Handler) timeFor(r *http.Request) time.Duration {
+	waits, err := time.ParseDuration(r.URL.Query().Get("timeout"))
+	if err != nil || waits <= 0 {
+		return h.timeout
+	}
+	return min(h.timeout, waits*4/5)
 }
 
 // rescue turns a panic into an HTTP error. What was panicked with is not

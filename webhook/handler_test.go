@@ -352,17 +352,30 @@ func TestPatience(t *testing.T) {
 }
 
 func TestPatienceEndsWithTheRequest(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		cluster := shop()
-		delete(cluster.accounts, "web")
-		h, _, _ := newHandler(t, cluster)
-		h.patience = time.Hour
-		start := time.Now()
-		ask(t, h, "/pods", request("Pod", pod(""), nil))
-		if after := time.Since(start); after != h.timeout {
-			t.Errorf("answered after %s, want %s", after, h.timeout)
-		}
-	})
+	tests := map[string]struct {
+		path string
+		want time.Duration
+	}{
+		"by our own bound":                          {"/pods", time.Second},
+		"before the API server's end":               {"/pods?timeout=500ms", 400 * time.Millisecond},
+		"by our own where the API server's is long": {"/pods?timeout=30s", time.Second},
+		"by our own where the API server's is none": {"/pods?timeout=soon", time.Second},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				cluster := shop()
+				delete(cluster.accounts, "web")
+				h, _, _ := newHandler(t, cluster)
+				h.patience = time.Hour
+				start := time.Now()
+				ask(t, h, tc.path, request("Pod", pod(""), nil))
+				if after := time.Since(start); after != tc.want {
+					t.Errorf("answered after %s, want %s", after, tc.want)
+				}
+			})
+		})
+	}
 }
 
 func TestWarningsAreFitForHeaders(t *testing.T) {

@@ -104,10 +104,13 @@ func TestServerAnswersByHTTPS(t *testing.T) {
 
 func TestServerRefusesOldTLS(t *testing.T) {
 	server := run(t, http.NotFoundHandler(), 0)
-	defer func() { server.stop(); <-server.ended }()
 	dialer := &tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12}}
 	if _, err := dialer.DialContext(t.Context(), "tcp", server.Addr().String()); err == nil || !strings.Contains(err.Error(), "protocol version") {
 		t.Errorf("TLS 1.2 was answered with %v", err)
+	}
+	server.stop()
+	if err := <-server.ended; err != nil {
+		t.Errorf("ended with %v", err)
 	}
 }
 

@@ -82,11 +82,7 @@ func build(o options, log *slog.Logger) (*parts, error) {
 	if err := p.addCaches(o, cfg, log, registry); err != nil {
 		return nil, err
 	}
-	p.source, err = certs.NewDynamic(certs.DynamicConfig{
-		REST: cfg, Namespace: o.namespace, SecretName: o.caSecret, DNSNames: o.names(), ConfigurationName: o.configuration,
-		CADuration: o.caDuration, LeafDuration: o.leafDuration, Log: log, Registerer: registry,
-	})
-	if err != nil {
+	if p.source, err = newSource(o, cfg, log, registry); err != nil {
 		return nil, err
 	}
 	handler, err := webhook.New(webhook.Config{
@@ -106,6 +102,24 @@ func build(o options, log *slog.Logger) (*parts, error) {
 		Addr: o.observe, Gatherer: registry, Ready: p.ready, Note: p.ordering.Note, PProf: o.pprof, Log: log,
 	})
 	return p, err
+}
+
+// newSource makes the source of the serving certificate: the Secret or file
+// that is named, else a CA of our own.
+func newSource(o options, cfg *rest.Config, log *slog.Logger, registry prometheus.Registerer) (certs.Source, error) {
+	switch {
+	case o.certSecret != "":
+		return certs.NewSecret(certs.SecretConfig{
+			REST: cfg, Namespace: o.namespace, SecretName: o.certSecret, ConfigurationName: o.configuration,
+			Log: log, Registerer: registry,
+		})
+	case o.certFile != "":
+		return certs.NewFile(certs.FileConfig{CertFile: o.certFile, KeyFile: o.keyFile, Log: log, Registerer: registry})
+	}
+	return certs.NewDynamic(certs.DynamicConfig{
+		REST: cfg, Namespace: o.namespace, SecretName: o.caSecret, DNSNames: o.names(), ConfigurationName: o.configuration,
+		CADuration: o.caDuration, LeafDuration: o.leafDuration, Log: log, Registerer: registry,
+	})
 }
 
 // addCaches makes what asks the API server for the webhook's own needs.

@@ -25,6 +25,9 @@ type options struct {
 	caSecret      string
 	caDuration    time.Duration
 	leafDuration  time.Duration
+	certSecret    string
+	certFile      string
+	keyFile       string
 	tenantID      string
 	logLevel      slog.Level
 	version       bool
@@ -42,6 +45,9 @@ func (o *options) addFlags(fs *flag.FlagSet) {
 	fs.StringVar(&o.caSecret, "ca-secret", "keyroll-webhook-ca", "`name` of the Secret that holds our CA; made when missing")
 	fs.DurationVar(&o.caDuration, "ca-duration", certs.DefaultCADuration, "life of the CA; it is renewed when two thirds are over")
 	fs.DurationVar(&o.leafDuration, "leaf-duration", certs.DefaultLeafDuration, "life of the serving certificate; it is renewed when two thirds are over")
+	fs.StringVar(&o.certSecret, "cert-secret", "", "`name` of a Secret in --namespace to take the serving certificate from, as cert-manager keeps it; the caBundle is then its business too")
+	fs.StringVar(&o.certFile, "cert-file", "", "`file` to take the serving certificate from, with --key-file; the caBundle is then yours to keep")
+	fs.StringVar(&o.keyFile, "key-file", "", "`file` with the key of --cert-file")
 	fs.StringVar(&o.tenantID, "tenant-id", "", "directory `id` where nothing else names one; the same as the watcher's")
 	fs.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "`level` of the log: debug, info, warn or error; debug tells of every request")
 	fs.BoolVar(&o.version, "version", false, "print the version and exit")
@@ -63,6 +69,12 @@ func (o *options) validate() error {
 	}
 	if o.caDuration <= 0 || o.leafDuration <= 0 || o.leafDuration > o.caDuration {
 		errs = append(errs, errors.New("--leaf-duration must be positive and at most --ca-duration"))
+	}
+	if (o.certFile == "") != (o.keyFile == "") {
+		errs = append(errs, errors.New("--cert-file and --key-file need one another"))
+	}
+	if o.certFile != "" && o.certSecret != "" {
+		errs = append(errs, errors.New("--cert-file and --cert-secret exclude one another"))
 	}
 	if o.tenantID != "" {
 		if err := annotation.CheckTenantID(o.tenantID); err != nil {

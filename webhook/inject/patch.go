@@ -53,10 +53,9 @@ func escape(key string) string {
 // that we add goes before the container's own, because a variable can refer
 // to those before it, as in $(DB_PASSWORD); and what must go is removed by its
 // index, from the end.
-func (p Plan) Patch() []jsonpatch.Operation {
-	if p.pod == nil {
-		return nil
-	}
+func (p Plan) Patch() []jsonpatch.Operation { return p.ops }
+
+func (p Plan) operations() []jsonpatch.Operation {
 	var ops patch
 	p.patchAccount(&ops)
 	p.patchVolumes(&ops)

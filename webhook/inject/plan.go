@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 
+	"gomodules.xyz/jsonpatch/v2"
+
 	"keyroll.dev/internal/annotation"
 	"keyroll.dev/internal/dependency"
 	"keyroll.dev/internal/secretsstore"
@@ -45,6 +47,7 @@ type Plan struct {
 	labels     map[string]string // to set
 	annotation string            // the record, to set; "" : it stands there already
 	pod        *Pod
+	ops        []jsonpatch.Operation
 }
 
 // NewPlan decides what a pod needs.
@@ -252,8 +255,9 @@ func (d *draft) plan() Plan {
 		return Plan{Reason: p.Reason, Problems: p.Problems, Warnings: p.Warnings, Unsettled: p.Unsettled}
 	}
 	p.pod = &d.in.Pod
+	p.ops = p.operations()
 	p.Reason = Injected
-	if len(p.Patch()) == 0 {
+	if len(p.ops) == 0 {
 		p.Reason = AlreadyInjected
 	}
 	return p

@@ -192,8 +192,9 @@ func (in WorkloadInput) check(w *Workload, template map[string]string) Plan {
 	})
 }
 
-// asks tells of a change in what is asked for. All other updates, such as
-// scaling, are not worth waiting for.
+// asks tells of a change in what is asked for, and of an update that changes
+// nothing at all, by which the watcher asks to look again. All others, such as
+// a new image, are not worth waiting for.
 func (in WorkloadInput) asks() bool {
 	if in.Old == nil {
 		return true
@@ -201,7 +202,8 @@ func (in WorkloadInput) asks() bool {
 	same := func(a, b map[string]string) bool {
 		return !slices.ContainsFunc(annotation.Table, func(r annotation.Row) bool { return a[r.Key] != b[r.Key] })
 	}
-	return !same(in.New.Metadata.Annotations, in.Old.Metadata.Annotations) ||
+	return bytes.Equal(in.Old.raw, in.New.raw) ||
+		!same(in.New.Metadata.Annotations, in.Old.Metadata.Annotations) ||
 		!same(in.New.Pod.Metadata.Annotations, in.Old.Pod.Metadata.Annotations)
 }
 
