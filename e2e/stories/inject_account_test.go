@@ -3,7 +3,6 @@ package stories
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 
@@ -128,6 +127,34 @@ func TestInjectAccount(t *testing.T) {
 	}
 }
 
+// TestInjectMountableSecrets has an account that may use only the Secrets that
+// it lists, which the API server checks after us.
+func TestInjectMountableSecrets(t *testing.T) {
+	t.Parallel()
+	s := prepare(t, "account-mountable")
+	const strict = "strict"
+	s.account(&corev1.ServiceAccount{
+		ObjectMeta: metav1.ObjectMeta{Name: strict, Annotations: map[string]string{
+			annotation.IdentityClientID: clientID, "kubernetes.io/enforce-mountable-secrets": "true",
+		}},
+		Secrets: []corev1.ObjectReference{{Name: "listed"}},
+	})
+	create := func(more map[string]string) error {
+		pod := s.pod(appName)
+		pod.Annotations = merge(map[string]string{annotation.Objects: "db-password", annotation.ServiceAccount: strict}, more)
+		_, err := s.Client().CoreV1().Pods(s.ns).Create(t.Context(), pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		return err
+	}
+	if err := create(nil); err != nil {
+		t.Errorf("files alone: %v", err)
+	}
+	variable := map[string]string{annotation.Env: "DB_PASSWORD=db-password"}
+	wantRefused(t, "Pod with a generated Secret", create(variable), []string{"service account strict does not reference that secret"})
+	if err := create(merge(variable, map[string]string{annotation.Secret: "listed"})); err != nil {
+		t.Errorf("a Secret that the account lists: %v", err)
+	}
+}
+
 // setAccount gives a ServiceAccount that exists what another has.
 func (s *story) setAccount(name string, like corev1.ServiceAccount) {
 	s.t.Helper()
@@ -217,7 +244,7 @@ func TestInjectExplicitAccount(t *testing.T) {
 		_, err := create("", mistaken)
 		wantRefused(t, "Pod", err, []string{annotation.IdentityClientID, "mistaken"})
 	})
-	if pods, err := s.livePods(t.Context()); err != nil || slices.ContainsFunc(pods, func(corev1.Pod) bool { return true }) {
+	if pods, err := s.livePods(t.Context()); err != nil || len(pods) > 0 {
 		t.Errorf("%d pods were left, error %v", len(pods), err)
 	}
 }

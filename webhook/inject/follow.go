@@ -12,15 +12,11 @@ import (
 	"keyroll.dev/internal/annotation"
 )
 
-// follows tells of the annotations that are copied from a workload into its
-// template: those that shape its pods. The others of the contract are read
-// where they stand, by the watcher, so that setting them rolls nothing.
-func follows(key string) bool {
-	switch key {
-	case annotation.Restart, annotation.RestartOn, annotation.AllowedVaults:
-		return false
-	}
-	return slices.ContainsFunc(annotation.Table, func(r annotation.Row) bool { return r.Key == key })
+// follows tells which of the contract's annotations are copied from a workload
+// into its template: those that shape its pods. The others are read where they
+// stand, by the watcher, so that setting them rolls nothing.
+func follows(row annotation.Row) bool {
+	return row.Where != annotation.OnNamespace && row.Key != annotation.Restart && row.Key != annotation.RestartOn
 }
 
 // follow answers the annotations that the workload's template is to have, and
@@ -39,25 +35,20 @@ func follows(key string) bool {
 //	a manifest that was applied, on the client's side or the server's, gives it to the template
 //	an update takes it off the workload and gives it another value in the template
 //	it came with its list, from an exported manifest or by kubectl rollout undo, and the workload has none
-//
-// The result may be the template's own map; it is not to be changed.
 func (w *Workload) follow(old *Workload) (template map[string]string, warnings []string) {
 	have := w.Pod.Metadata.Annotations
 	listed := fromWorkload(have)
-	if len(listed) == 0 && !slices.ContainsFunc(sortedKeys(w.Metadata.Annotations), follows) {
-		return have, nil
-	}
 	f := following{w: w, old: old, listed: listed, template: map[string]string{}}
 	maps.Copy(f.template, have)
 	delete(f.template, annotation.FromWorkload)
-	if len(listed) > 0 {
+	if len(listed) > 0 { // else there is nothing to claim
 		f.claimed = w.claims()
 	}
 	if old != nil {
 		f.before = fromWorkload(old.Pod.Metadata.Annotations)
 	}
 	for _, row := range annotation.Table {
-		if follows(row.Key) {
+		if follows(row) {
 			f.key(row.Key)
 		}
 	}
@@ -138,11 +129,13 @@ func short(value string) string {
 
 // fromWorkload answers the keys that the template's annotations list as copied.
 func fromWorkload(template map[string]string) []string {
-	var keys []string
-	for name := range strings.SplitSeq(template[annotation.FromWorkload], ",") {
-		if key := annotation.Prefix + strings.TrimSpace(name); follows(key) {
-			keys = append(keys, key)
-		}
+	value := template[annotation.FromWorkload]
+	if value == "" {
+		return nil
+	}
+	keys := strings.Split(value, ",")
+	for i, name := range keys {
+		keys[i] = annotation.Prefix + strings.TrimSpace(name)
 	}
 	return keys
 }

@@ -159,10 +159,10 @@ func NewWorkloadPlan(in WorkloadInput) WorkloadPlan {
 	}
 	p := WorkloadPlan{Reason: UpToDate, Warnings: check.Warnings, Unsettled: check.Unsettled && in.asks(), workload: in.New}
 	standing, introduced := in.sort(check.Problems)
+	p.Warnings = append(p.Warnings, standing...)
 	if len(introduced) > 0 {
 		return WorkloadPlan{Reason: check.Reason, Problems: introduced, Warnings: p.Warnings, Unsettled: p.Unsettled}
 	}
-	p.Warnings = append(p.Warnings, standing...)
 	if hasWrong := slices.ContainsFunc(check.Problems, certain); hasWrong {
 		// What its pods would be refused for must not reach a template that works.
 		template = in.New.Pod.Metadata.Annotations
