@@ -80,9 +80,7 @@ func (a *authority) Run(ctx context.Context) error {
 	var informing sync.WaitGroup
 	informing.Go(func() { a.informer.RunWithContext(ctx) })
 	defer informing.Wait()
-	if cache.WaitFor(ctx, "", a.informer.HasSyncedChecker()) {
-		a.loop.run(ctx, a.sync)
-	}
+	a.loop.run(ctx, a.sync, a.informer.HasSyncedChecker())
 	return nil
 }
 

@@ -16,7 +16,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/cache"
 )
 
 // What a [DynamicConfig] leaves at zero.
@@ -177,11 +176,7 @@ func (d *Dynamic) Run(ctx context.Context) error {
 	defer running.Wait()
 	defer cancel()
 	running.Go(func() { d.configuration.run(ctx) })
-	running.Go(func() {
-		if cache.WaitFor(ctx, "", d.configuration.informer.HasSyncedChecker()) {
-			d.keeper.run(ctx)
-		}
-	})
+	running.Go(func() { d.keeper.run(ctx) })
 	return d.source.Start(ctx)
 }
 

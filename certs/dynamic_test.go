@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -150,7 +151,10 @@ func (c *cluster) count(verb, resource string) int {
 // call is what the API server does before it sends a request: a handshake with
 // the replica, for each entry, with the API server's clock.
 func (c *cluster) call(d *Dynamic) error {
-	config := c.configuration()
+	return handshake(c.configuration(), d)
+}
+
+func handshake(config *admissionv1.MutatingWebhookConfiguration, d *Dynamic) error {
 	cert, err := d.GetCertificate(nil)
 	if err != nil {
 		return err
@@ -172,16 +176,18 @@ func (c *cluster) watchCalls(d, step time.Duration, replicas ...*Dynamic) (leafs
 	last := map[int]string{}
 	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(step) {
 		synctest.Wait()
+		config := c.configuration()
 		for i, replica := range replicas {
 			cert, err := replica.GetCertificate(nil)
 			if err != nil {
 				c.t.Fatal(err)
 			}
-			if last[i] == c.seen(cert) {
+			if seen := circumstances(config, cert); last[i] != seen {
+				last[i] = seen
+			} else {
 				continue // the same handshake again
 			}
-			last[i] = c.seen(cert)
-			if err := c.call(replica); err != nil {
+			if err := handshake(config, replica); err != nil {
 				c.t.Fatalf("replica %d: call failed: %v", i, err)
 			}
 			if err := replica.Ready(); err != nil {
@@ -194,11 +200,11 @@ func (c *cluster) watchCalls(d, step time.Duration, replicas ...*Dynamic) (leafs
 	return len(seenLeafs), len(seenCAs)
 }
 
-// seen is all that the outcome of a handshake depends on, but for the time,
-// which is counted in minutes because certificates are good for longer.
-func (c *cluster) seen(cert *tls.Certificate) string {
+// circumstances is all that the outcome of a handshake depends on. Time is
+// counted in minutes: certificates are good for longer.
+func circumstances(config *admissionv1.MutatingWebhookConfiguration, cert *tls.Certificate) string {
 	key := string(cert.Leaf.Raw) + time.Now().Truncate(time.Minute).String()
-	for _, entry := range c.configuration().Webhooks {
+	for _, entry := range config.Webhooks {
 		key += string(entry.ClientConfig.CABundle)
 	}
 	return key
@@ -230,15 +236,15 @@ func TestDynamicStartsBeforeItsConfigurationExists(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t)
 		d, _ := c.replica()
+		time.Sleep(gateRetry)
 		wantUnready(t, d, "MutatingWebhookConfiguration akv-keyroll is not there yet")
 		if _, err := d.GetCertificate(nil); err == nil {
 			t.Error("a certificate is served that nobody trusts")
 		}
 
-		time.Sleep(time.Hour)
+		time.Sleep(time.Minute)
 		c.createConfiguration()
-		wantUnready(t, d, "not there yet") // the gate has not asked again
-		time.Sleep(gateRetry)
+		time.Sleep(2 * gateRetry)
 		wantUnready(t, d, "waiting until every API server has seen it")
 		waitReady(t, bundleSettle+gateRetry, d)
 		if err := c.call(d); err != nil {
@@ -249,7 +255,7 @@ func TestDynamicStartsBeforeItsConfigurationExists(t *testing.T) {
 		for i := range got.Webhooks {
 			got.Webhooks[i].ClientConfig.CABundle = nil
 		}
-		got.ManagedFields = nil
+		got.ManagedFields, got.TypeMeta = nil, metav1.TypeMeta{}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("something else than caBundle was written (-want +got):\n%s", diff)
 		}
@@ -263,9 +269,9 @@ func TestDynamicWritesNothingWhenAllIsQuiet(t *testing.T) {
 		second, _ := c.replica()
 		waitReady(t, 5*time.Second, first, second)
 		written := c.count("patch", "mutatingwebhookconfigurations")
-		time.Sleep(24 * time.Hour)
+		time.Sleep(3 * time.Hour)
 		if got := c.count("patch", "mutatingwebhookconfigurations"); got != written {
-			t.Errorf("%d more writes of the bundle in a quiet day", got-written)
+			t.Errorf("%d more writes of the bundle in three quiet hours", got-written)
 		}
 		if got := c.count("create", "secrets") + c.count("update", "secrets"); got > 2 {
 			t.Errorf("the CA was written %d times, want once, or twice in a race", got)
@@ -297,9 +303,9 @@ func TestDynamicRotatesWithoutAFailedCall(t *testing.T) {
 					waitReady(t, 10*time.Second, d)
 					running = append(running, d)
 				}
-				leafs, cas := c.watchCalls(5*time.Minute, 50*time.Millisecond, running...)
-				if cas < 10 || leafs < 3*cas/2*len(replicas) {
-					t.Errorf("%d CAs and %d leafs were seen in 5 minutes, want at least 10 CAs and more than one leaf of each", cas, leafs)
+				leafs, cas := c.watchCalls(90*time.Second, 100*time.Millisecond, running...)
+				if cas < 4 || leafs < 2*(cas-1)*len(replicas) {
+					t.Errorf("%d CAs and %d leafs were seen, want at least 4 CAs and, but for the last, two leafs of each for each replica", cas, leafs)
 				}
 				for _, entry := range c.configuration().Webhooks {
 					if n := len(parseBundle(entry.ClientConfig.CABundle)); n > maxBundleCerts {
@@ -315,22 +321,31 @@ func TestDynamicDropsExpiredCAs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, ourConfiguration())
 		d, _ := c.replica(func(c *DynamicConfig) {
-			c.CADuration, c.LeafDuration, c.ClockTolerance = 3*time.Hour, time.Hour, time.Minute
+			c.CADuration, c.LeafDuration, c.ClockTolerance = 9*time.Minute, 3*time.Minute, time.Minute
 		})
 		waitReady(t, 5*time.Second, d)
-		c.watchCalls(24*time.Hour, 20*time.Second, d)
-		if n := len(parseBundle(c.configuration().Webhooks[0].ClientConfig.CABundle)); n != 2 {
-			t.Errorf("the bundle has %d certificates after 12 rotations, want the CA in use and the one before", n)
+		if _, cas := c.watchCalls(time.Hour, time.Second, d); cas < 9 {
+			t.Fatalf("%d CAs were seen in an hour, want at least 9", cas)
+		}
+		for _, entry := range c.configuration().Webhooks {
+			bundle := parseBundle(entry.ClientConfig.CABundle)
+			if len(bundle) > 3 {
+				t.Errorf("entry %s has %d certificates, want those of the last 10 minutes", entry.Name, len(bundle))
+			}
+			for _, cert := range bundle {
+				if late := time.Since(cert.NotAfter); late > keeperRecheck {
+					t.Errorf("entry %s has a certificate that expired %v ago", entry.Name, late)
+				}
+			}
 		}
 	})
 }
 
 func TestDynamicFaults(t *testing.T) {
 	tests := map[string]struct {
-		fault    func(*testing.T, *cluster)
-		fails    bool // calls may fail until the heal
-		sameCA   bool
-		wantWait time.Duration
+		fault  func(*testing.T, *cluster)
+		fails  bool // calls may fail until the heal
+		sameCA bool
 	}{
 		"the bundle is blanked": {fault: func(_ *testing.T, c *cluster) { c.blank() }, fails: true, sameCA: true},
 		"the Secret is deleted": {fault: func(_ *testing.T, c *cluster) { c.deleteSecret() }},
@@ -338,7 +353,17 @@ func TestDynamicFaults(t *testing.T) {
 		"the Secret is overwritten": {fault: func(t *testing.T, c *cluster) {
 			c.putSecret(t, map[string][]byte{"tls.crt": []byte("x"), "tls.key": []byte("y"), "ca.crt": []byte("x")})
 		}},
-		"the Secret and the bundle":   {fault: func(_ *testing.T, c *cluster) { c.deleteSecret(); c.blank() }, fails: true},
+		"the Secret and the bundle": {fault: func(_ *testing.T, c *cluster) { c.deleteSecret(); c.blank() }, fails: true},
+		"the bundle, just after another CA came": {fault: func(_ *testing.T, c *cluster) {
+			c.deleteSecret()
+			synctest.Wait()
+			c.blank() // the former CA's certificate is still being served
+		}, fails: true},
+		"another CA while nobody can write the bundle": {fault: func(_ *testing.T, c *cluster) {
+			allow := c.refuse("patch", "mutatingwebhookconfigurations", forbidden("mutatingwebhookconfigurations"))
+			c.deleteSecret()
+			time.AfterFunc(20*time.Second, allow)
+		}},
 		"the configuration is remade": {fault: func(t *testing.T, c *cluster) { c.remake(t) }, fails: true, sameCA: true},
 	}
 	for name, tc := range tests {
@@ -430,12 +455,14 @@ func TestDynamicKeepsWhatElseIsInTheSecret(t *testing.T) {
 	})
 }
 
-// refuse makes the API server answer that verb for that resource with an error,
-// as long as the error is not nil.
-func (c *cluster) refuse(verb, resource string, err *error) {
+// refuse makes the API server answer that verb for that resource with err until
+// it is allowed again.
+func (c *cluster) refuse(verb, resource string, err error) (allow func()) {
+	var allowed atomic.Bool
 	c.client.PrependReactor(verb, resource, func(clienttesting.Action) (bool, runtime.Object, error) {
-		return *err != nil, nil, *err
+		return !allowed.Load(), nil, err
 	})
+	return func() { allowed.Store(true) }
 }
 
 func forbidden(resource string) error {
@@ -461,8 +488,7 @@ func TestDynamicWithoutItsRights(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := newCluster(t, ourConfiguration())
-				refusal := forbidden(tc.resource)
-				c.refuse(tc.verb, tc.resource, &refusal)
+				mendRole := c.refuse(tc.verb, tc.resource, forbidden(tc.resource))
 				d, _ := c.replica()
 				time.Sleep(time.Minute)
 				wantUnready(t, d, tc.wantReady)
@@ -470,7 +496,7 @@ func TestDynamicWithoutItsRights(t *testing.T) {
 					t.Errorf("tried %d times in a minute, want to keep trying, with backoff", n)
 				}
 
-				refusal = nil // the role was mended
+				mendRole()
 				waitReady(t, 10*time.Second, d)
 				if err := c.call(d); err != nil {
 					t.Error(err)
@@ -483,16 +509,16 @@ func TestDynamicWithoutItsRights(t *testing.T) {
 func TestDynamicMetrics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, ourConfiguration())
-		conflict := apierrors.NewConflict(schema.GroupResource{Resource: "mutatingwebhookconfigurations"}, configurationName, errors.New("uid"))
-		refusal := error(conflict)
-		c.refuse("patch", "mutatingwebhookconfigurations", &refusal)
+		mendRole := c.refuse("patch", "mutatingwebhookconfigurations", forbidden("mutatingwebhookconfigurations"))
+		endConflict := c.refuse("patch", "mutatingwebhookconfigurations",
+			apierrors.NewConflict(schema.GroupResource{Resource: "mutatingwebhookconfigurations"}, configurationName, errors.New("uid")))
 		started := time.Now()
 		d, _ := c.replica()
 		synctest.Wait()
-		refusal = forbidden("mutatingwebhookconfigurations")
+		endConflict()
 		time.Sleep(110 * time.Millisecond)
 		synctest.Wait()
-		refusal = nil
+		mendRole()
 		waitReady(t, 10*time.Second, d)
 
 		cert, err := d.GetCertificate(nil)

@@ -33,8 +33,10 @@ type keeper struct {
 	writes        *prometheus.CounterVec
 }
 
-// run waits for the caches that it reads, then keeps the bundles until ctx ends.
-func (k *keeper) run(ctx context.Context) { k.loop.run(ctx, k.sync) }
+// run keeps the bundles until ctx ends.
+func (k *keeper) run(ctx context.Context) {
+	k.loop.run(ctx, k.sync, k.configuration.informer.HasSyncedChecker())
+}
 
 func (k *keeper) sync(ctx context.Context) (time.Duration, error) {
 	found, err := k.configuration.get()

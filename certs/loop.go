@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/workqueue"
 )
 
@@ -23,11 +24,17 @@ func (l *loop) trigger() { l.queue.Add(struct{}{}) }
 
 func (l *loop) triggerAfter(d time.Duration) { l.queue.AddAfter(struct{}{}, d) }
 
-// run calls sync until ctx ends. sync reports its errors itself and answers
-// when it wants to be called at the latest.
-func (l *loop) run(ctx context.Context, sync func(context.Context) (again time.Duration, err error)) {
+// run waits for the caches that sync reads, then calls sync until ctx ends.
+// sync reports its errors itself and answers when it wants to be called at the
+// latest.
+func (l *loop) run(ctx context.Context, sync func(context.Context) (again time.Duration, err error), caches ...cache.DoneChecker) {
+	// The queue has goroutines of its own from the start: it is shut down even
+	// if the caches never fill.
 	stop := context.AfterFunc(ctx, l.queue.ShutDown)
 	defer stop()
+	if !cache.WaitFor(ctx, "", caches...) {
+		return
+	}
 	l.trigger()
 	for {
 		key, shutdown := l.queue.Get()

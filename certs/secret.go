@@ -114,9 +114,7 @@ func (s *Secret) Run(ctx context.Context) error {
 	defer running.Wait()
 	running.Go(func() { s.informer.RunWithContext(ctx) })
 	running.Go(func() { s.configuration.run(ctx) })
-	if cache.WaitFor(ctx, "", s.informer.HasSyncedChecker(), s.configuration.informer.HasSyncedChecker()) {
-		s.loop.run(ctx, s.sync)
-	}
+	s.loop.run(ctx, s.sync, s.informer.HasSyncedChecker(), s.configuration.informer.HasSyncedChecker())
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package manifests
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -31,14 +32,16 @@ var rights = map[string][]string{
 		"cluster apps/deployments list,watch,patch",
 		"cluster apps/statefulsets list,watch,patch",
 		"cluster apps/controllerrevisions list,watch",
-		"cluster apps/replicasets list,watch",
+		"cluster apps/replicasets list,watch,patch",
+		"cluster batch/cronjobs list,watch,patch",
 		"cluster storage.k8s.io/csidrivers [secrets-store.csi.k8s.io] list,watch",
 		"cluster secrets-store.csi.x-k8s.io/secretproviderclasspodstatuses list,watch",
 		"cluster secrets-store.csi.x-k8s.io/secretproviderclasses list,watch,create,update,delete",
-		"cluster /events create,patch",
+		"cluster /events list,watch,create,patch",
 		"cluster /secrets list,watch",
 		"keyroll-system coordination.k8s.io/leases [keyroll-watcher] get,update",
 		"keyroll-system coordination.k8s.io/leases create",
+		"keyroll-system /configmaps get,list,watch,create,update,delete",
 		"keyroll-system /secrets [keyroll-watcher-key] get",
 		"keyroll-system /secrets create",
 	},
@@ -49,6 +52,10 @@ func TestRights(t *testing.T) {
 		for account, want := range rights {
 			if name == "no-secret-trigger" && account == "keyroll-watcher" {
 				want = withoutSecrets(want)
+			}
+			if name == "everything" && account == "keyroll-watcher" {
+				after := slices.Index(want, "cluster batch/cronjobs list,watch,patch")
+				want = slices.Insert(slices.Clone(want), after+1, "cluster argoproj.io/rollouts list,watch,patch")
 			}
 			if diff := cmp.Diff(want, granted(t, all, account)); diff != "" {
 				t.Errorf("%s: %s (-want +got)\n%s", name, account, diff)

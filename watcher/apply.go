@@ -53,6 +53,11 @@ func (a *applier) roll(ctx context.Context, w *workload, stamp, cause string) (*
 	return a.patch(ctx, w, patch, FieldManager)
 }
 
+// resubmit changes nothing, and so has the webhook look at the workload again.
+func (a *applier) resubmit(ctx context.Context, w *workload) (*metav1.PartialObjectMetadata, error) {
+	return a.patch(ctx, w, guarded(w), MendManager)
+}
+
 func guarded(w *workload) merge {
 	return merge{Metadata: mergeMetadata{UID: w.UID, ResourceVersion: w.ResourceVersion}}
 }

@@ -5,7 +5,10 @@
 //	          ┌─────────────── queues, one key once ◄────┘
 //	          ├─ class      provide: generated SecretProviderClasses exist, or are collected
 //	          ├─ template   what class will its pods ask for
+//	          ├─ mend       send what the webhook missed through it again
 //	          ├─ fan-out    a class with synced Secrets concerns all its consumers, once a second
+//	          ├─ lag        mounts that the driver left behind
+//	          ├─ baseline   what pods run on, written for those who come after
 //	          └─ workload   gather a rollout.State ─► rollout.Decide ─► one guarded patch, Event, metrics
 //
 // Caches are warm in every replica; only the one that holds the lease works on
@@ -23,10 +26,10 @@ import (
 	"sync"
 	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
@@ -44,11 +47,14 @@ import (
 type Config struct {
 	Kube     kubernetes.Interface
 	Metadata metadata.Interface // for patches: of any kind, answered in little
+	Dynamic  dynamic.Interface  // for OwnerKinds
 	Driver   *secretsstore.Client
 
 	Namespace      string // of the release: the lease, the digest key
 	Lease          Lease
 	Rollout        rollout.Options
+	OwnerKinds     []OwnerKind         // workloads besides Deployments, StatefulSets and DaemonSets
+	Rotation       time.Duration       // the driver's poll interval
 	ClassRetention time.Duration       // how long a class of ours that nothing needs is kept
 	Fallback       dependency.Fallback // the same as the webhook's
 	SecretTrigger  bool                // false: no access to Secrets at all
@@ -65,6 +71,9 @@ type Controller struct {
 	workloads *queue[key]
 	fans      *queue[classKey]
 	provider  *provider
+	mender    *mender
+	laggards  *laggards
+	keeper    *keeper
 	applier   *applier
 	pace      *pace
 	notes     notes
@@ -93,7 +102,7 @@ const fanDelay = time.Second
 // New reads or makes the digest key, and prepares everything but starts nothing.
 func New(ctx context.Context, c Config) (*Controller, error) {
 	switch {
-	case c.Kube == nil || c.Metadata == nil || c.Driver == nil:
+	case c.Kube == nil || c.Metadata == nil || c.Driver == nil || c.Dynamic == nil && len(c.OwnerKinds) > 0:
 		return nil, errors.New("watcher needs its clients")
 	case c.Namespace == "":
 		return nil, errors.New("watcher needs the namespace that it runs in")
@@ -115,7 +124,15 @@ func New(ctx context.Context, c Config) (*Controller, error) {
 		}
 		digests = &key
 	}
-	return build(c, digests), nil
+	w := build(c, digests)
+	var err error
+	if w.caches.uncounted, err = hasStatusSubresource(c.Kube.Discovery()); err != nil {
+		return nil, err
+	}
+	if w.caches.uncounted {
+		c.Log.Warn("The CRD of SecretProviderClassPodStatus has a status subresource: rotations while no watcher runs cannot be told by it")
+	}
+	return w, nil
 }
 
 func build(c Config, digests *digester) *Controller {
@@ -123,27 +140,25 @@ func build(c Config, digests *digester) *Controller {
 	queues := newQueueMetrics(c.Registerer)
 	w := &Controller{
 		config:    c,
-		caches:    newCaches(c.Kube, c.Driver, digests),
+		caches:    newCaches(c, digests),
 		workloads: newQueue[key]("workload", 500*time.Millisecond, 5*time.Minute, queues),
 		fans:      newQueue[classKey]("fanout", time.Second, time.Minute, queues),
-		applier: &applier{client: c.Metadata, resources: map[schema.GroupKind]schema.GroupVersionResource{
-			deployments.GroupKind():  appsv1.SchemeGroupVersion.WithResource("deployments"),
-			statefulSets.GroupKind(): appsv1.SchemeGroupVersion.WithResource("statefulsets"),
-			daemonSets.GroupKind():   appsv1.SchemeGroupVersion.WithResource("daemonsets"),
-		}},
-		pace:     newPace(c.Rollout.MaxParallel),
-		recorder: broadcaster,
-		tell:     &teller{recorder: broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: FieldManager})},
-		metrics:  newMetrics(c.Registerer),
-		log:      c.Log,
+		applier:   &applier{client: c.Metadata, resources: resourcesOf(c.OwnerKinds)},
+		pace:      newPace(c.Rollout.MaxParallel),
+		recorder:  broadcaster,
+		tell:      &teller{recorder: broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: FieldManager})},
+		metrics:   newMetrics(c.Registerer),
+		log:       c.Log,
 	}
 	w.provider = &provider{
 		caches:    w.caches,
 		client:    c.Driver,
+		metadata:  c.Metadata,
 		fallback:  c.Fallback,
 		retention: c.ClassRetention,
 		classes:   newQueue[classKey]("class", 250*time.Millisecond, time.Minute, queues),
 		templates: newQueue[key]("template", time.Second, time.Minute, queues),
+		resolved:  func(k key) { w.workloads.Add(k) },
 		tell:      w.tell,
 		metrics:   w.metrics,
 		log:       c.Log,
@@ -151,8 +166,42 @@ func build(c Config, digests *digester) *Controller {
 		askers:    map[classKey]map[key]bool{},
 		idle:      map[classKey]time.Time{},
 	}
+	w.mender = &mender{
+		caches: w.caches, applier: w.applier, metrics: w.metrics, log: c.Log,
+		queue: newQueue[key]("mend", 2*time.Second, 10*time.Minute, queues),
+	}
+	w.laggards = &laggards{
+		caches: w.caches, tell: w.tell, metrics: w.metrics,
+		queue:   newQueue[classKey]("lag", time.Second, time.Minute, queues),
+		patient: c.Rotation + lagSlack,
+		counts:  map[classKey]int{},
+		newest:  map[classKey]map[string]string{},
+	}
+	w.keeper = &keeper{
+		caches: w.caches, client: c.Kube, namespace: c.Namespace, log: c.Log,
+		queue: newQueue[string]("baseline", time.Second, time.Minute, queues),
+	}
 	w.subscribe()
 	return w
+}
+
+// lagSlack is how much longer than the driver's poll interval a mount may stay
+// behind others: kubelet's own period, a failed call that is tried again.
+const lagSlack = 3 * time.Minute
+
+// resourcesOf tells where objects of each kind are patched.
+func resourcesOf(owners []OwnerKind) map[schema.GroupKind]schema.GroupVersionResource {
+	resources := map[schema.GroupKind]schema.GroupVersionResource{
+		deployments.GroupKind():  deployments.GroupVersion().WithResource("deployments"),
+		statefulSets.GroupKind(): statefulSets.GroupVersion().WithResource("statefulsets"),
+		daemonSets.GroupKind():   daemonSets.GroupVersion().WithResource("daemonsets"),
+		replicaSets.GroupKind():  replicaSets.GroupVersion().WithResource("replicasets"),
+		cronJobs.GroupKind():     cronJobs.GroupVersion().WithResource("cronjobs"),
+	}
+	for _, o := range owners {
+		resources[o.Kind.GroupKind()] = o.Resource
+	}
+	return resources
 }
 
 // Ready answers nil once every cache holds what the cluster has.
@@ -208,20 +257,30 @@ func (c *Controller) work(ctx context.Context) {
 	c.log.Info("Leading")
 	c.metrics.leading.Set(1)
 	defer c.metrics.leading.Set(0)
+	c.keeper.load()
 	c.survey()
 	var group sync.WaitGroup
 	group.Go(func() { c.provider.templates.work(ctx, 2, c.provider.syncTemplate, failed[key](c.log, "template")) })
 	group.Go(func() { c.provider.classes.work(ctx, 4, c.provider.syncClass, failed[classKey](c.log, "class")) })
+	group.Go(func() { c.mender.queue.work(ctx, 2, c.mender.sync, failed[key](c.log, "mend")) })
+	group.Go(func() { c.laggards.queue.work(ctx, 1, c.laggards.sync, failed[classKey](c.log, "lag")) })
 	group.Go(func() { c.fans.work(ctx, 1, c.fanOut, failed[classKey](c.log, "fanout")) })
+	group.Go(func() { c.keeper.queue.work(ctx, 1, c.keeper.sync, failed[string](c.log, "baseline")) })
 	group.Go(func() { c.workloads.work(ctx, c.config.Workers, c.look, failed[key](c.log, "workload")) })
 	group.Wait()
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWrites)
+	defer cancel()
+	c.keeper.flush(last)
 	c.log.Info("Stopped leading")
 }
 
+// lastWrites bounds what is written after the end was asked for.
+const lastWrites = 5 * time.Second
+
 // failed logs what a queue tries again.
-func failed[K fmt.Stringer](log *slog.Logger, queue string) func(K, error) {
+func failed[K comparable](log *slog.Logger, queue string) func(K, error) {
 	return func(k K, err error) {
-		log.Warn("Try failed, comes again", "queue", queue, "object", k.String(), "error", err.Error())
+		log.Warn("Try failed, comes again", "queue", queue, "object", fmt.Sprint(k), "error", err.Error())
 	}
 }
 
@@ -256,15 +315,18 @@ func (c *Controller) look(ctx context.Context, k key) error {
 	d := c.decide(now, w, n)
 	n.memory = d.Memory
 	c.follow(now, w, n, d)
-	c.tell.decided(w, n, d)
+	if wait := c.tell.decided(w, d, now.Sub(n.reasoned)); wait > 0 {
+		c.workloads.AddAfter(k, wait)
+	}
+	c.examine(now, w, n)
 	if d.Action == rollout.Roll {
 		return c.roll(ctx, now, w, n, d)
 	}
-	n.baseline = d.Baseline
+	c.keep(now, w, n, d.Baseline)
 	if d.After > 0 {
 		c.workloads.AddAfter(k, d.After)
 	}
-	if d.Underway {
+	if d.Underway && c.config.Rollout.StuckAfter > 0 {
 		// That nothing happens wakes nobody, and is what a stuck rollout does.
 		c.workloads.AddAfter(k, c.config.Rollout.StuckAfter+time.Second)
 	}
@@ -276,7 +338,34 @@ func (c *Controller) decide(now time.Time, w *workload, n *note) rollout.Decisio
 		return c.seen.note(namespace, name, digest, now)
 	})
 	state.Underway, state.Memory, state.Baseline = c.pace.ahead(w.key()), n.memory, n.baseline
+	if !w.fixed {
+		state.Baseline = c.keeper.get(w)
+	}
 	return rollout.Decide(now, state, c.config.Rollout)
+}
+
+// keep keeps the baseline: of what is gone when its pods are, for as long as
+// they are looked at, of all else for those who come after.
+func (c *Controller) keep(now time.Time, w *workload, n *note, b rollout.Baseline) {
+	if w.fixed {
+		n.baseline = b
+		return
+	}
+	c.keeper.put(w, b, now)
+}
+
+// examine tells what else is wrong with the workload's pods.
+func (c *Controller) examine(now time.Time, w *workload, n *note) {
+	h := c.caches.examine(now, w)
+	c.metrics.missed.Add(float64(len(h.missed) - n.missed))
+	n.missed = len(h.missed)
+	c.tell.examined(w, h)
+	if wanted := c.provider.wants(w.key()); c.caches.newDefaults(w, wanted) {
+		c.tell.newDefaults(w, wanted.SecretProviderClass)
+	}
+	if h.again > 0 {
+		c.workloads.AddAfter(w.key(), h.again)
+	}
 }
 
 // follow keeps the places, the line and the metrics in step with a decision,
@@ -292,6 +381,12 @@ func (c *Controller) follow(now time.Time, w *workload, n *note, d rollout.Decis
 	case d.Stuck && !n.decided.Stuck:
 		c.metrics.rollouts.WithLabelValues(w.kind.Kind, rolloutStuck).Inc()
 		c.log.Warn("Rollout is stuck", w.attrs()...)
+	}
+	if d.Stuck && (n.tracked != "" || d.Counts.Stale > 0) {
+		c.tell.stuck(w, d, c.caches.stuckOn(w))
+	}
+	if n.decided.Reason != d.Reason {
+		n.reasoned = now
 	}
 	c.metrics.moved(n.decided, d)
 	n.decided = d
@@ -342,9 +437,10 @@ func (c *Controller) roll(ctx context.Context, now time.Time, w *workload, n *no
 	patched, err := c.applier.roll(patching, w, d.Stamp, d.Cause)
 	if err != nil {
 		c.enqueue(c.pace.free(k)...)
-		return c.refused(w, n, err)
+		return c.refused(w, err)
 	}
-	n.patched, n.baseline, n.tracked, n.rotated = patched.Generation, d.Baseline, d.Stamp, d.Rotated
+	n.patched, n.tracked, n.rotated = patched.Generation, d.Stamp, d.Rotated
+	c.keep(now, w, n, d.Baseline)
 	c.metrics.rollouts.WithLabelValues(w.kind.Kind, rolloutStarted).Inc()
 	if !d.Rotated.IsZero() {
 		c.metrics.toPatch.Observe(now.Sub(d.Rotated).Seconds())
@@ -356,7 +452,7 @@ func (c *Controller) roll(ctx context.Context, now time.Time, w *workload, n *no
 
 // refused answers nil where the workload is looked at again anyway, because it
 // has changed or gone.
-func (c *Controller) refused(w *workload, n *note, err error) error {
+func (c *Controller) refused(w *workload, err error) error {
 	switch {
 	case apierrors.IsConflict(err):
 		c.metrics.rollouts.WithLabelValues(w.kind.Kind, rolloutConflict).Inc()
@@ -366,7 +462,7 @@ func (c *Controller) refused(w *workload, n *note, err error) error {
 		return nil
 	}
 	c.metrics.rollouts.WithLabelValues(w.kind.Kind, rolloutRefused).Inc()
-	c.tell.refused(w, n, err)
+	c.tell.refused(w, err)
 	return fmt.Errorf("start rollout: %w", err)
 }
 
@@ -376,6 +472,8 @@ func (c *Controller) forget(k key) {
 	c.enqueue(c.pace.leave(k)...)
 	if n := c.notes.drop(k); n != nil {
 		c.metrics.moved(n.decided, rollout.Decision{})
+		c.metrics.missed.Sub(float64(n.missed))
+		c.keeper.drop(k.namespace, n.uid, time.Now())
 	}
 	c.metrics.paced(c.pace.counts())
 }

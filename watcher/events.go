@@ -9,18 +9,26 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/record"
 
-	"keyroll.dev/internal/dependency"
 	"keyroll.dev/internal/secretsstore"
 	"keyroll.dev/watcher/rollout"
 )
 
+const (
+	normal  = corev1.EventTypeNormal
+	warning = corev1.EventTypeWarning
+)
+
 // Reasons of Events besides those of decisions.
 const (
-	reasonRolled       = "ContentRollout"        // a rollout was started
-	reasonDone         = "ContentRolledOut"      // and has ended well
-	reasonRefused      = "ContentRolloutRefused" // the API server refused the patch
-	reasonClassTaken   = "SecretProviderClassTaken"
-	reasonRecordForged = "DependenciesNotBelieved"
+	reasonRolled      = "ContentRollout"        // a rollout was started
+	reasonDone        = "ContentRolledOut"      // and has ended well
+	reasonRefused     = "ContentRolloutRefused" // the API server refused the patch
+	reasonWithheld    = "SecretProviderClassWithheld"
+	reasonNotBelieved = "DependenciesNotBelieved"
+	reasonLagging     = "RotationLagging"
+	reasonMissed      = "InjectionMissed"
+	reasonNotStarting = "SecretsNotMounted"
+	reasonNewDefaults = "DefaultsChanged"
 )
 
 // quiet are decisions that say nothing to the people who own a workload: all is
@@ -40,88 +48,146 @@ var quiet = map[rollout.Reason]bool{
 	rollout.Gathering:       true,
 	rollout.SecretSettling:  true,
 	rollout.TooManyRollouts: true,
+	rollout.RolloutStuck:    true, // told with what it is stuck on
 }
 
 // warnings are decisions that somebody has to do something about.
 var warnings = map[rollout.Reason]bool{
 	rollout.SecretMissing: true,
 	rollout.SecretFlips:   true,
-	rollout.RolloutStuck:  true,
 	rollout.MountedTwice:  true,
 }
 
+// atOnce are decisions that no waiting changes. The others are told when they
+// have stood for a while: caches that are filled one after the other, and pods
+// that the driver brings up to date one after the other, look odd for moments.
+var atOnce = map[rollout.Reason]bool{
+	rollout.RestartNever:   true,
+	rollout.Paused:         true,
+	rollout.OnDelete:       true,
+	rollout.BelowPartition: true,
+	rollout.NotRestartable: true,
+}
+
+// tellAfter is that while.
+const tellAfter = time.Minute
+
+// maxTold bounds what is remembered of what was said. Saying a thing again is
+// no harm, growing for ever is.
+const maxTold = 20000
+
 // teller tells people what happens, in Events on the object that they look at.
+// Safe for concurrent use.
 type teller struct {
 	recorder record.EventRecorder
 
 	mu   sync.Mutex
-	told map[types.UID]bool // pods whose record was not believed
+	told map[saying]bool
 }
 
+// saying is something said of an object.
+type saying struct {
+	about types.UID
+	text  string
+}
+
+// once reports whether a thing is said of an object for the first time.
+func (t *teller) once(about types.UID, text string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := saying{about, text}
+	if t.told[s] {
+		return false
+	}
+	if t.told == nil || len(t.told) >= maxTold {
+		t.told = map[saying]bool{}
+	}
+	t.told[s] = true
+	return true
+}
+
+// event tells something of a workload; of a pod that belongs to somebody, such
+// as a Job, it tells the owner.
 func (t *teller) event(w *workload, kind, reason, message string) {
-	apiVersion, kindName := w.kind.ToAPIVersionAndKind()
-	t.recorder.Event(&corev1.ObjectReference{
-		APIVersion: apiVersion, Kind: kindName, Namespace: w.Namespace, Name: w.Name, UID: w.UID,
-	}, kind, reason, message)
+	about := corev1.ObjectReference{Namespace: w.Namespace, Name: w.Name, UID: w.UID}
+	about.APIVersion, about.Kind = w.kind.ToAPIVersionAndKind()
+	if w.kind == pods && w.owner.uid != "" {
+		about.APIVersion, about.Kind, about.Name, about.UID = w.owner.apiVersion, w.owner.kind, w.owner.name, w.owner.uid
+	}
+	t.recorder.Event(&about, kind, reason, message)
 }
 
 // decided tells of a decision that leaves pods on old content, once for each
-// reason and rotation.
-func (t *teller) decided(w *workload, n *note, d rollout.Decision) {
-	if d.Counts.Stale == 0 && d.Counts.Unknown == 0 {
-		n.told = nil
-		return
+// reason and rotation. It answers in how long it wants to be asked again, 0 for
+// not at all.
+func (t *teller) decided(w *workload, d rollout.Decision, stood time.Duration) time.Duration {
+	if d.Counts.Stale+d.Counts.Unknown == 0 || d.Action == rollout.Roll || quiet[d.Reason] {
+		return 0
 	}
-	if d.Action == rollout.Roll || quiet[d.Reason] || d.Message == "" {
-		return
+	if stood < tellAfter && !atOnce[d.Reason] {
+		return tellAfter - stood
 	}
-	if !n.told.once(string(d.Reason) + d.Rotated.String()) {
-		return
+	if !t.once(w.UID, string(d.Reason)+d.Rotated.String()) {
+		return 0
 	}
-	kind := corev1.EventTypeNormal
+	kind := normal
 	if warnings[d.Reason] {
-		kind = corev1.EventTypeWarning
+		kind = warning
 	}
 	t.event(w, kind, string(d.Reason), d.Message)
+	return 0
 }
 
 func (t *teller) rolled(w *workload, cause string) {
-	t.event(w, corev1.EventTypeNormal, reasonRolled, cause)
+	t.event(w, normal, reasonRolled, cause)
 }
 
 func (t *teller) done(w *workload, pods int, took time.Duration) {
-	t.event(w, corev1.EventTypeNormal, reasonDone,
+	t.event(w, normal, reasonDone,
 		fmt.Sprintf("%d pods run on the new content, %s after the rollout began", pods, took.Round(time.Second)))
 }
 
-func (t *teller) refused(w *workload, n *note, err error) {
-	if n.told.once(reasonRefused + err.Error()) {
-		t.event(w, corev1.EventTypeWarning, reasonRefused, "The API server refused the rollout, it is tried again: "+err.Error())
+// stuck tells why a rollout does not move, in the words of one of its pods.
+func (t *teller) stuck(w *workload, d rollout.Decision, why string) {
+	message := d.Message
+	if d.Reason != rollout.RolloutStuck || message == "" {
+		message = "The rollout has not moved for long"
+	}
+	if why != "" {
+		message += ". " + why
+	}
+	if t.once(w.UID, string(rollout.RolloutStuck)+w.stamp()+why) {
+		t.event(w, warning, string(rollout.RolloutStuck), message)
 	}
 }
 
-// classTaken tells those who need a class that its name belongs to somebody else.
-func (t *teller) classTaken(k classKey, askers []*workload) {
+func (t *teller) refused(w *workload, err error) {
+	if t.once(w.UID, reasonRefused+w.stamp()+err.Error()) {
+		t.event(w, warning, reasonRefused, "The API server refused the rollout, it is tried again: "+err.Error())
+	}
+}
+
+// withheld tells those who need a class why there is none.
+func (t *teller) withheld(k classKey, askers []*workload, why string) {
 	for _, w := range askers {
-		t.event(w, corev1.EventTypeWarning, reasonClassTaken, fmt.Sprintf(
-			"SecretProviderClass %s exists without the label %s=%s, so it is not touched; delete it to have it made",
-			k.name, dependency.ManagedByLabel, dependency.ManagedBy))
+		if t.once(w.UID, reasonWithheld+why) {
+			t.event(w, warning, reasonWithheld, fmt.Sprintf("%s %s is not made: %s", secretsstore.ClassKind.Kind, k.name, why))
+		}
 	}
 }
 
-// forged tells, once for each pod, that its record is not believed.
-func (t *teller) forged(p *pod, err error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.told[p.UID] {
-		return
+// notBelieved tells, once for each pod, that its record is not believed.
+func (t *teller) notBelieved(p *pod, err error) {
+	if t.once(p.UID, reasonNotBelieved) {
+		t.recorder.Event(&corev1.ObjectReference{
+			APIVersion: "v1", Kind: "Pod", Namespace: p.Namespace, Name: p.Name, UID: p.UID,
+		}, warning, reasonNotBelieved, fmt.Sprintf("No %s is made for this pod: %v", secretsstore.ClassKind.Kind, err))
 	}
-	if t.told == nil || len(t.told) > 10000 { // saying it again is no harm, growing for ever is
-		t.told = map[types.UID]bool{}
+}
+
+func (t *teller) newDefaults(w *workload, class string) {
+	if t.once(w.UID, reasonNewDefaults+class) {
+		t.event(w, normal, reasonNewDefaults,
+			"What the namespace, its ServiceAccount or the installation give as defaults has changed since the pods were made; a restart applies it")
 	}
-	t.told[p.UID] = true
-	t.recorder.Event(&corev1.ObjectReference{
-		APIVersion: "v1", Kind: "Pod", Namespace: p.Namespace, Name: p.Name, UID: p.UID,
-	}, corev1.EventTypeWarning, reasonRecordForged, fmt.Sprintf(
-		"No %s is made for this pod: %v", secretsstore.ClassKind.Kind, err))
 }

@@ -32,7 +32,7 @@ func (c *caches) gather(w *workload, since func(namespace, name, digest string) 
 		enabled: c.enabled(w.Namespace),
 		asked:   map[string]bool{},
 		state: rollout.State{
-			Workload: w.told(),
+			Workload: c.told(w),
 			Classes:  map[string]rollout.Class{},
 			Secrets:  map[string]rollout.Secret{},
 			Driver:   c.driver(),
@@ -127,10 +127,11 @@ func (g *gathering) addSecret(name string, how use) {
 }
 
 // told answers the workload in the words of the decision.
-func (w *workload) told() rollout.Workload {
+func (c *caches) told(w *workload) rollout.Workload {
 	return rollout.Workload{
 		UID:                w.UID,
 		Kind:               w.kind.Kind,
+		Fixed:              w.fixed,
 		Namespace:          w.Namespace,
 		Name:               w.Name,
 		Generation:         w.Generation,
@@ -141,7 +142,7 @@ func (w *workload) told() rollout.Workload {
 		Partition:          w.partition,
 		Replicas:           w.replicas,
 		Never:              w.settings.RestartNever,
-		Complete:           w.complete,
+		Complete:           c.complete(w),
 		Stamp:              w.stamp(),
 		Rolled:             w.rolled,
 	}
@@ -160,7 +161,10 @@ func (w *workload) told() rollout.Workload {
 // a cache that lags behind a patch of ours cannot bring about a second one.
 func (c *caches) currency(w *workload) func(*pod) bool {
 	none := func(*pod) bool { return false }
-	if w.observed < w.Generation {
+	switch {
+	case w.fixed:
+		return func(*pod) bool { return true }
+	case w.observed < w.Generation:
 		return none
 	}
 	switch w.kind.GroupKind() {
@@ -186,6 +190,52 @@ func (c *caches) currency(w *workload) func(*pod) bool {
 	}
 }
 
+// complete reports whether a workload's newest revision is out, as its own
+// status has it, but:
+//
+//	a DaemonSet    pods on dead nodes, which can neither be replaced nor become
+//	               ready, do not hold it open
+//	other owners   whose status says nothing of it are judged by their pods
+func (c *caches) complete(w *workload) bool {
+	if w.complete || w.fixed || w.observed < w.Generation {
+		return w.complete
+	}
+	switch {
+	case w.kind == daemonSets:
+		ready, dead := c.alive(w)
+		return dead > 0 && ready+dead >= int(w.replicas)
+	case w.untold:
+		ready, older := 0, 0
+		for _, p := range c.podsOf(w) {
+			switch {
+			case p.finished:
+			case p.stamp != w.stamp():
+				older++
+			case p.ready:
+				ready++
+			}
+		}
+		return older == 0 && ready >= int(w.replicas)
+	}
+	return false
+}
+
+// alive counts the ready pods of a DaemonSet's newest revision on nodes that
+// live, and the dead nodes that it has a pod on.
+func (c *caches) alive(w *workload) (ready, dead int) {
+	current := c.currency(w)
+	deadNodes := map[string]bool{}
+	for _, p := range c.podsOf(w) {
+		switch n := c.nodes.get("", p.node); {
+		case n == nil || !n.ready:
+			deadNodes[p.node] = true
+		case !p.finished && p.ready && current(p) && p.stamp == w.stamp():
+			ready++
+		}
+	}
+	return ready, len(deadNodes)
+}
+
 // driver answers the generation of the CSI driver; unknown counts as the newer.
 func (c *caches) driver() rollout.Driver {
 	if d := c.drivers.get("", secretsstore.DriverName); d != nil {
@@ -199,7 +249,7 @@ func (c *caches) driver() rollout.Driver {
 func (c *caches) statusOf(p *pod, class string) *rollout.Status {
 	for _, s := range c.statuses.by(byPod, path(p.Namespace, p.Name)) {
 		if s.class == class {
-			told := s.told()
+			told := c.toldStatus(s)
 			return &told
 		}
 	}
@@ -212,17 +262,6 @@ func (c *caches) fills(namespace, name string) map[string][]string {
 		return found.synced
 	}
 	return nil
-}
-
-// feeds answers what the live mounts of a class hold.
-func (c *caches) feeds(namespace, name string) []rollout.Status {
-	var feeds []rollout.Status
-	for _, s := range c.statuses.by(byClass, path(namespace, name)) {
-		if p := c.podOf(s); p != nil && !p.finished {
-			feeds = append(feeds, s.told())
-		}
-	}
-	return feeds
 }
 
 // managed reports whether the driver fills that Secret.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -30,7 +29,7 @@ var errLost = errors.New("lost the leader lease")
 // awaited and the lease is released after it, so that the next leader never
 // acts beside this one and does not wait for the lease to expire.
 func lead(ctx context.Context, client kubernetes.Interface, namespace string, l Lease, work func(context.Context)) error {
-	var working sync.Mutex
+	working := make(chan struct{}, 1) // full while work is under way
 	election, resign := context.WithCancel(context.WithoutCancel(ctx))
 	defer resign()
 	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
@@ -46,8 +45,12 @@ func lead(ctx context.Context, client kubernetes.Interface, namespace string, l 
 		Name:            l.Name,
 		Callbacks: leaderelection.LeaderCallbacks{
 			OnStartedLeading: func(leading context.Context) {
-				working.Lock()
-				defer working.Unlock()
+				select {
+				case working <- struct{}{}:
+					defer func() { <-working }()
+				case <-leading.Done():
+					return
+				}
 				both, stop := context.WithCancel(leading)
 				defer stop()
 				defer context.AfterFunc(ctx, stop)()
@@ -61,14 +64,14 @@ func lead(ctx context.Context, client kubernetes.Interface, namespace string, l 
 	if err != nil {
 		return fmt.Errorf("leader election: %w", err)
 	}
-	context.AfterFunc(ctx, func() {
-		working.Lock() // work has ended, and never begins again
-		defer working.Unlock()
+	defer context.AfterFunc(ctx, func() {
+		working <- struct{}{} // work has ended, and never begins again
 		resign()
-	})
+	})()
 	elector.Run(election)
-	if ctx.Err() == nil {
-		return errLost
+	if ctx.Err() != nil {
+		return nil
 	}
-	return nil
+	working <- struct{}{} // it was told to end when the lease was lost
+	return errLost
 }

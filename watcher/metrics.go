@@ -25,17 +25,27 @@ const (
 	classWithheld = "withheld"
 )
 
+// Outcomes of sending a workload through the webhook again.
+const (
+	mendSent    = "sent"
+	mendRefused = "refused"
+)
+
 // metrics are what operators see of the watcher.
 type metrics struct {
-	rollouts *prometheus.CounterVec
-	classes  *prometheus.CounterVec
-	waiting  *prometheus.GaugeVec
-	stale    prometheus.Gauge
-	unknown  prometheus.Gauge
-	underway prometheus.Gauge
-	leading  prometheus.Gauge
-	toPatch  prometheus.Histogram
-	toDone   prometheus.Histogram
+	rollouts  *prometheus.CounterVec
+	classes   *prometheus.CounterVec
+	mends     *prometheus.CounterVec
+	rotations prometheus.Counter
+	waiting   *prometheus.GaugeVec
+	lagging   prometheus.Gauge
+	missed    prometheus.Gauge
+	stale     prometheus.Gauge
+	unknown   prometheus.Gauge
+	underway  prometheus.Gauge
+	leading   prometheus.Gauge
+	toPatch   prometheus.Histogram
+	toDone    prometheus.Histogram
 }
 
 // rotationBuckets reach from a second to the hours that a large rollout takes.
@@ -50,6 +60,18 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		classes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: prefix + "classes_total", Help: "What was done to generated SecretProviderClasses, by outcome.",
 		}, []string{"outcome"}),
+		mends: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: prefix + "mends_total", Help: "Workloads sent through the webhook again because it had missed them, by outcome.",
+		}, []string{"outcome"}),
+		rotations: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: prefix + "rotations_total", Help: "Times that the driver reported other versions for a SecretProviderClass.",
+		}),
+		lagging: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: prefix + "lagging_mounts", Help: "Mounts that the driver has not brought up to date though it has others of the same class.",
+		}),
+		missed: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: prefix + "uninjected_pods", Help: "Pods that ask for secrets in an opted-in namespace and were not injected.",
+		}),
 		waiting: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: prefix + "waiting_workloads", Help: "Workloads that are due and not rolled, by reason.",
 		}, []string{"reason"}),
@@ -74,7 +96,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Buckets: rotationBuckets,
 		}),
 	}
-	r.MustRegister(m.rollouts, m.classes, m.waiting, m.stale, m.unknown, m.underway, m.leading, m.toPatch, m.toDone)
+	r.MustRegister(m.rollouts, m.classes, m.mends, m.rotations, m.lagging, m.missed, m.waiting, m.stale, m.unknown, m.underway, m.leading, m.toPatch, m.toDone)
 	return m
 }
 

@@ -14,12 +14,13 @@ import (
 type note struct {
 	uid      types.UID
 	memory   rollout.Memory
-	baseline rollout.Baseline
-	patched  int64 // generation that our last patch made; a cache that shows less is behind
+	baseline rollout.Baseline // of what cannot be rolled; those of others are kept
+	patched  int64            // generation that our last patch made; a cache that shows less is behind
 	decided  rollout.Decision
+	reasoned time.Time // since when the decision has its reason
+	missed   int       // pods that were not injected
 	rotated  time.Time // what the rollout under way answers, zero when not known
 	tracked  string    // stamp of the rollout under way that is followed to its end, "" for none
-	told     told
 }
 
 // notes are those of all workloads. Safe for concurrent use.
@@ -51,22 +52,6 @@ func (n *notes) drop(k key) *note {
 	found := n.by[k]
 	delete(n.by, k)
 	return found
-}
-
-// told holds what was said of a workload since its pods were last all well, so
-// that each thing is said once.
-type told map[string]bool
-
-// once reports whether the thing is new.
-func (t *told) once(thing string) bool {
-	if (*t)[thing] {
-		return false
-	}
-	if *t == nil {
-		*t = told{}
-	}
-	(*t)[thing] = true
-	return true
 }
 
 // sightings tell since when each Secret has its present digest, as far as this

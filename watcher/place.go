@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/version"
 
 	"keyroll.dev/internal/annotation"
 	"keyroll.dev/internal/dependency"
@@ -52,14 +53,23 @@ type driver struct {
 	generation rollout.Driver
 }
 
+// slimDriver tells the generation by whether kubelet is to republish volumes,
+// which v1.6.0 asks for when it rotates and older drivers never do. With
+// rotation off v1.6.0 does not ask either, but its chart labels the object with
+// its version.
 func slimDriver(d *storagev1.CSIDriver) *driver {
-	slim := &driver{ObjectMeta: identity(&d.ObjectMeta), generation: rollout.Republishing}
-	// Up to v1.5.6 the driver polls by itself and the field is false or absent;
-	// v1.6.0 with rotation off looks the same, and nothing rotates then.
-	if d.Spec.RequiresRepublish == nil || !*d.Spec.RequiresRepublish {
-		slim.generation = rollout.Polling
+	slim := &driver{ObjectMeta: identity(&d.ObjectMeta), generation: rollout.Polling}
+	republishes := d.Spec.RequiresRepublish != nil && *d.Spec.RequiresRepublish
+	if republishes || republishing(d.Labels["app.kubernetes.io/version"]) {
+		slim.generation = rollout.Republishing
 	}
 	return slim
+}
+
+// republishing reports whether a version of the driver is v1.6.0 or later.
+func republishing(label string) bool {
+	v, err := version.ParseGeneric(label)
+	return err == nil && v.AtLeast(version.MustParseGeneric("1.6.0"))
 }
 
 func isOurs(key string) bool { return strings.HasPrefix(key, annotation.Prefix) }

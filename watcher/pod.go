@@ -18,18 +18,20 @@ import (
 type pod struct {
 	metav1.ObjectMeta
 
-	owner    owner
-	revision string // label controller-revision-hash
-	record   string // annotation keyroll.dev/dependencies
-	stamp    string // annotation keyroll.dev/content
-	injected bool
-	asks     bool // carries an annotation that asks Keyroll for something
-	classes  []string
-	secrets  map[string]use
-	finished bool
-	ready    bool
-	ordinal  int32
-	node     string
+	owner     owner
+	revision  string // label controller-revision-hash
+	record    string // annotation keyroll.dev/dependencies
+	stamp     string // annotation keyroll.dev/content
+	injected  bool
+	asked     map[string]string // annotations that ask Keyroll for something
+	account   string            // ServiceAccount
+	principal bool              // reads the vault with credentials of its own
+	classes   []string
+	secrets   map[string]use
+	finished  bool
+	ready     bool
+	ordinal   int32
+	node      string
 	// started is when the longest-running of the running containers that take
 	// secret content began; zero while none runs.
 	started time.Time
@@ -56,6 +58,26 @@ func ownerOf(m *metav1.ObjectMeta) owner {
 	return owner{apiVersion: ref.APIVersion, kind: ref.Kind, name: ref.Name, uid: ref.UID}
 }
 
+// loose reports whether no template that could be stamped stands behind the
+// pod: it is bare, or of a Job or another owner that is not watched.
+func (p *pod) loose(c *caches) bool {
+	return p.owner.uid == "" || !c.watched(p.owner.groupKind())
+}
+
+// alone is the pod seen as a workload that nobody can roll.
+func (p *pod) alone() *workload {
+	w := &workload{ObjectMeta: p.ObjectMeta, kind: pods, owner: p.owner, fixed: true, template: p.asked, account: p.account, replicas: 1}
+	w.settings, _ = annotation.Parse(p.asked)
+	return w
+}
+
+// missed reports whether the pod asks for an injection that it did not get.
+func (p *pod) missed() bool {
+	_, objects := p.asked[annotation.Objects]
+	_, class := p.asked[annotation.SecretProviderClass]
+	return !p.injected && !p.finished && (objects || class) && strings.TrimSpace(p.asked[annotation.Inject]) != "false"
+}
+
 func slimPod(p *corev1.Pod) *pod {
 	uses := referencesOf(&p.Spec)
 	return &pod{
@@ -65,7 +87,9 @@ func slimPod(p *corev1.Pod) *pod {
 		record:     p.Annotations[annotation.Dependencies],
 		stamp:      p.Annotations[annotation.Content],
 		injected:   p.Labels[annotation.InjectedLabel] == "true",
-		asks:       len(keep(p.Annotations, annotation.IsInput)) > 0,
+		asked:      keep(p.Annotations, annotation.IsInput),
+		account:    p.Spec.ServiceAccountName,
+		principal:  uses.principal,
 		classes:    uses.classes,
 		secrets:    uses.secrets,
 		finished:   p.DeletionTimestamp != nil || p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed,

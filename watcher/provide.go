@@ -9,8 +9,11 @@ import (
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/client-go/metadata"
 
 	"keyroll.dev/internal/annotation"
 	"keyroll.dev/internal/dependency"
@@ -40,10 +43,12 @@ func (k classKey) String() string { return k.namespace + "/" + k.name }
 type provider struct {
 	caches    *caches
 	client    *secretsstore.Client
+	metadata  metadata.Interface
 	fallback  dependency.Fallback
 	retention time.Duration
 	classes   *queue[classKey]
 	templates *queue[key]
+	resolved  func(key) // is told when a template comes to another class
 	tell      *teller
 	metrics   *metrics
 	log       *slog.Logger
@@ -103,8 +108,12 @@ func (p *provider) syncTemplate(_ context.Context, k key) error {
 	if w := p.caches.workload(k); w != nil && w.DeletionTimestamp == nil {
 		record = p.resolve(w)
 	}
-	for _, changed := range p.want(k, record) {
-		p.classes.Add(changed)
+	changed := p.want(k, record)
+	for _, class := range changed {
+		p.classes.Add(class)
+	}
+	if len(changed) > 0 {
+		p.resolved(k)
 	}
 	return nil
 }
@@ -113,8 +122,8 @@ func (p *provider) syncTemplate(_ context.Context, k key) error {
 // that can be told from the template; zero for nothing.
 func (p *provider) resolve(w *workload) dependency.Record {
 	home := p.caches.namespaces.get("", w.Namespace)
-	if home == nil || !home.told().Enabled() || !w.settings.Asked() {
-		return dependency.Record{}
+	if home == nil || !home.told().Enabled() || !w.settings.Asked() || w.kind == pods {
+		return dependency.Record{} // what a pod asks for stands in its record
 	}
 	// What is wrong was told by the webhook; the pods will be refused by it.
 	if _, problems := annotation.Parse(w.template); len(problems) > 0 {
@@ -172,10 +181,10 @@ func (p *provider) syncClass(ctx context.Context, k classKey) error {
 	record, asked := p.asked(k)
 	switch {
 	case asked && found == nil:
-		return p.create(ctx, record.Class(k.namespace))
+		return p.make(ctx, k, record)
 	case asked && !generated(found):
-		p.metrics.classes.WithLabelValues(classWithheld).Inc()
-		p.tell.classTaken(k, p.askersOf(k))
+		p.withhold(k, fmt.Sprintf("one without the label %s=%s has that name; delete it to have it made",
+			dependency.ManagedByLabel, dependency.ManagedBy))
 	case asked:
 		p.busy(k)
 		return p.heal(ctx, found, record.Class(k.namespace))
@@ -209,7 +218,7 @@ func (p *provider) asked(k classKey) (dependency.Record, bool) {
 		}
 		switch {
 		case err != nil:
-			p.tell.forged(one, err)
+			p.tell.notBelieved(one, err)
 		case record.Generated() && record.SecretProviderClass == k.name:
 			return record, true
 		}
@@ -224,6 +233,13 @@ func (p *provider) askedByTemplate(k classKey) (dependency.Record, bool) {
 		return p.wanted[asker], true
 	}
 	return dependency.Record{}, false
+}
+
+// wants answers what a workload's template resolves to, zero for nothing.
+func (p *provider) wants(k key) dependency.Record {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.wanted[k]
 }
 
 // askersOf answers the workloads whose templates ask for a class.
@@ -250,6 +266,110 @@ func (p *provider) used(k classKey) bool {
 // generated reports whether a class is one that Keyroll made.
 func generated(c *class) bool {
 	return c.Labels[dependency.ManagedByLabel] == dependency.ManagedBy && strings.HasPrefix(c.Name, dependency.ClassPrefix)
+}
+
+// make creates a class, unless its Secret belongs to somebody else. Then it is
+// tried again from time to time: who gives the Secret up tells nobody.
+func (p *provider) make(ctx context.Context, k classKey, record dependency.Record) error {
+	why, err := p.taken(ctx, k, record)
+	switch {
+	case err != nil:
+		return err
+	case why != "":
+		p.withhold(k, why)
+		p.classes.AddAfter(k, withheldAgain)
+		return nil
+	}
+	return p.create(ctx, record.Class(k.namespace))
+}
+
+// withheldAgain is the pause until a class that is withheld is looked at again.
+const withheldAgain = 30 * time.Second
+
+func (p *provider) withhold(k classKey, why string) {
+	p.metrics.classes.WithLabelValues(classWithheld).Inc()
+	p.tell.withheld(k, p.askersOf(k), why)
+}
+
+// taken answers why a class must not fill the Secret that the record names, ""
+// when it may. The driver takes over whatever Secret is there (v1.6.0
+// controllers/secretproviderclasspodstatus_controller.go), and of two classes
+// that fill one Secret each undoes what the other writes, for ever.
+//
+//	another class fills it that is not Keyroll's        taken
+//	another class of ours, that a template asks for     taken: who came first keeps it
+//	another class of ours, that only older pods need    free: it ends with them
+//	a Secret that the driver does not manage            taken
+func (p *provider) taken(ctx context.Context, k classKey, record dependency.Record) (string, error) {
+	if record.Secret == "" || record.Secret == record.SecretProviderClass {
+		return "", nil
+	}
+	const mend = "; give this one another name with " + annotation.Secret
+	for _, other := range p.caches.classes.by(bySecret, path(k.namespace, record.Secret)) {
+		if other.Name == k.name {
+			continue
+		}
+		_, wanted := p.askedByTemplate(classKey{k.namespace, other.Name})
+		if wanted || !generated(other) {
+			return fmt.Sprintf("Secret %s is filled by SecretProviderClass %s%s", record.Secret, other.Name, mend), nil
+		}
+	}
+	if first := p.firstToAsk(k.namespace, record.Secret); first != "" && first != k.name {
+		return fmt.Sprintf("Secret %s is asked for with other objects by another workload%s", record.Secret, mend), nil
+	}
+	unmanaged, err := p.unmanaged(ctx, k.namespace, record.Secret)
+	if err != nil {
+		return "", fmt.Errorf("look for Secret %s/%s: %w", k.namespace, record.Secret, err)
+	}
+	if unmanaged {
+		return fmt.Sprintf("Secret %s exists and would be overwritten%s, or delete it", record.Secret, mend), nil
+	}
+	return "", nil
+}
+
+// firstToAsk answers, of the classes that templates ask to fill a Secret, the
+// one whose oldest workload is the oldest; "" for none.
+func (p *provider) firstToAsk(namespace, secret string) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var first *workload
+	class := ""
+	for k, record := range p.wanted {
+		if k.namespace != namespace || record.Secret != secret {
+			continue
+		}
+		w := p.caches.workload(k)
+		if w != nil && (first == nil || older(w, first)) {
+			first, class = w, record.SecretProviderClass
+		}
+	}
+	return class
+}
+
+func older(a, b *workload) bool {
+	if !a.CreationTimestamp.Equal(&b.CreationTimestamp) {
+		return a.CreationTimestamp.Before(&b.CreationTimestamp)
+	}
+	return a.UID < b.UID
+}
+
+// unmanaged reports whether a Secret exists that the driver does not fill. Its
+// metadata alone is read. Without access to Secrets nothing can be told.
+func (p *provider) unmanaged(ctx context.Context, namespace, name string) (bool, error) {
+	if p.caches.secrets.informer == nil || p.caches.secrets.get(namespace, name) != nil {
+		return false, nil
+	}
+	list, err := p.metadata.Resource(corev1.SchemeGroupVersion.WithResource("secrets")).Namespace(namespace).List(ctx,
+		metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("metadata.name", name).String()})
+	if err != nil {
+		return false, err
+	}
+	for _, found := range list.Items {
+		if found.Name == name && found.Labels[secretsstore.ManagedLabel] != "true" {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 func (p *provider) create(ctx context.Context, desired *secretsstore.SecretProviderClass) error {

@@ -23,6 +23,8 @@ type references struct {
 	secrets map[string]use // Secrets by name; nil for none
 	// consumers are the containers that take any of these.
 	consumers map[string]bool
+	// principal: a volume names credentials of its own in nodePublishSecretRef.
+	principal bool
 }
 
 // source is what one volume offers.
@@ -40,6 +42,7 @@ func referencesOf(spec *corev1.PodSpec) references {
 		volumes[spec.Volumes[i].Name] = from
 		if from.class != "" {
 			r.classes = append(r.classes, from.class)
+			r.principal = r.principal || spec.Volumes[i].CSI.NodePublishSecretRef != nil
 		}
 	}
 	for _, containers := range [][]corev1.Container{spec.InitContainers, spec.Containers} {

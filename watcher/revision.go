@@ -19,14 +19,23 @@ type revision struct {
 	owner  owner
 	number int64
 	hash   string // of a ControllerRevision: what its pods are labelled with
+	// alone is a ReplicaSet without a controller, as a workload. A new template
+	// does not replace its pods, so nothing can roll it.
+	alone *workload
 }
 
 func slimReplicaSet(r *appsv1.ReplicaSet) *revision {
-	return &revision{
+	slim := &revision{
 		ObjectMeta: identity(&r.ObjectMeta),
 		owner:      ownerOf(&r.ObjectMeta),
 		number:     parseRevision(r.Annotations[revisionAnnotation]),
 	}
+	if slim.owner.uid == "" {
+		slim.alone = newWorkload(replicaSets, &r.ObjectMeta, &r.Spec.Template)
+		slim.alone.fixed = true
+		slim.alone.replicas = orOne(r.Spec.Replicas)
+	}
+	return slim
 }
 
 func slimControllerRevision(r *appsv1.ControllerRevision) *revision {

@@ -1,11 +1,14 @@
 package watcher
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/discovery"
 
 	"keyroll.dev/internal/secretsstore"
 	"keyroll.dev/watcher/rollout"
@@ -71,9 +74,9 @@ func targetOf(path string) types.UID {
 	return ""
 }
 
-// told answers the status in the words of the decision.
-func (s *status) told() rollout.Status {
-	return rollout.Status{
+// toldStatus answers the status in the words of the decision.
+func (c *caches) toldStatus(s *status) rollout.Status {
+	told := rollout.Status{
 		Generation: s.Generation,
 		Created:    s.CreationTimestamp.Time,
 		Changed:    s.changed,
@@ -81,4 +84,27 @@ func (s *status) told() rollout.Status {
 		Target:     s.target,
 		Versions:   s.versions,
 	}
+	if c.uncounted {
+		told.Generation = 0
+	}
+	return told
+}
+
+// hasStatusSubresource reports whether the driver's CRD is one by which changes
+// of a status do not count up metadata.generation. None of the driver's
+// releases is; one that is not installed yet is taken for one of them.
+func hasStatusSubresource(client discovery.DiscoveryInterface) (bool, error) {
+	list, err := client.ServerResourcesForGroupVersion(secretsstore.GroupVersion.String())
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look at the driver's resources: %w", err)
+	}
+	for _, r := range list.APIResources {
+		if r.Name == secretsstore.PodStatusResource.Resource+"/status" {
+			return true, nil
+		}
+	}
+	return false, nil
 }

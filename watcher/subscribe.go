@@ -20,6 +20,9 @@ func (c *Controller) subscribe() {
 	await("replicasets", c.caches.replicaSets.watch(c.revisionChanged))
 	await("controllerrevisions", c.caches.controllerRevisions.watch(c.revisionChanged))
 	await("pods", c.caches.pods.watch(c.podChanged))
+	await("nodes", c.caches.nodes.watch(c.nodeChanged))
+	await("events", c.caches.mountFailures.watch(c.mountFailed))
+	await("configmaps", c.caches.baselines.watch(func(_, _ *baselines) {}))
 	await("secretproviderclasspodstatuses", c.caches.statuses.watch(c.statusChanged))
 	await("secretproviderclasses", c.caches.classes.watch(c.classChanged))
 	await("namespaces", c.caches.namespaces.watch(c.namespaceChanged))
@@ -32,17 +35,70 @@ func (c *Controller) subscribe() {
 
 func (c *Controller) workloadChanged(before, after *workload) {
 	c.provider.workloadChanged(before, after)
-	if after == nil {
-		after = before
+	last := after
+	if last == nil {
+		last = before
 	}
-	c.workloads.Add(after.key())
+	c.workloads.Add(last.key())
+	if last.owner.uid != "" {
+		if w := c.caches.follow(last.Namespace, last.owner); w != nil {
+			c.workloads.Add(w.key())
+		}
+	}
+	// While nothing but its status changes it has its turn already, at its own pace.
+	if after != nil && (before == nil || before.Generation != after.Generation || !maps.Equal(before.Annotations, after.Annotations)) && after.lacking() {
+		c.mender.queue.Add(after.key())
+	}
 }
 
 func (c *Controller) revisionChanged(before, after *revision) {
-	if after == nil {
-		after = before
+	last := after
+	if last == nil {
+		last = before
 	}
-	if w := c.caches.follow(after.Namespace, after.owner); w != nil {
+	if last.alone != nil {
+		c.workloadChanged(aloneOf(before), aloneOf(after))
+		return
+	}
+	if w := c.caches.follow(last.Namespace, last.owner); w != nil {
+		c.workloads.Add(w.key())
+	}
+}
+
+func aloneOf(r *revision) *workload {
+	if r == nil {
+		return nil
+	}
+	return r.alone
+}
+
+// nodeChanged has DaemonSets looked at that may have waited for a node.
+func (c *Controller) nodeChanged(before, after *node) {
+	if before != nil && after != nil && before.ready == after.ready {
+		return
+	}
+	last := after
+	if last == nil {
+		last = before
+	}
+	for _, p := range c.caches.pods.by(byNode, last.Name) {
+		if w := c.caches.workloadOf(p); w != nil {
+			c.workloads.Add(w.key())
+		}
+	}
+}
+
+// mountFailed has the pod's workload looked at: what kubelet says may be the
+// answer to why it does not start.
+func (c *Controller) mountFailed(_, after *mountFailure) {
+	if after == nil || after.text == "" {
+		return
+	}
+	p := c.caches.pods.get(after.Namespace, after.podName)
+	if p == nil || p.UID != after.pod {
+		return
+	}
+	if w := c.caches.workloadOf(p); w != nil {
 		c.workloads.Add(w.key())
 	}
 }
@@ -56,12 +112,21 @@ func (c *Controller) podChanged(before, after *pod) {
 	if w := c.caches.workloadOf(last); w != nil {
 		c.workloads.Add(w.key())
 	}
-	// A mount that ends may be the one that kept a Secret from settling.
-	if after == nil || before != nil && !before.finished && after.finished {
-		for _, name := range last.classes {
-			c.fanIfSynced(last.Namespace, name)
-		}
+	if before != nil && after != nil && before.UID == after.UID && before.finished == after.finished {
+		return
 	}
+	for _, name := range last.classes {
+		c.mountsChanged(last.Namespace, name)
+	}
+}
+
+// mountsChanged looks after all that hangs on the live mounts of a class: one
+// that ends may be the one that kept a Secret from settling.
+func (c *Controller) mountsChanged(namespace, name string) {
+	k := classKey{namespace, name}
+	c.caches.feedMemo.changed(k)
+	c.laggards.queue.AddAfter(k, fanDelay)
+	c.fanIfSynced(namespace, name)
 }
 
 func (c *Controller) statusChanged(before, after *status) {
@@ -75,7 +140,7 @@ func (c *Controller) statusChanged(before, after *status) {
 			c.workloads.Add(w.key())
 		}
 	}
-	c.fanIfSynced(last.Namespace, last.class)
+	c.mountsChanged(last.Namespace, last.class)
 }
 
 func (c *Controller) classChanged(before, after *class) {
@@ -112,6 +177,7 @@ func (c *Controller) namespaceChanged(before, after *namespace) {
 	for _, s := range c.caches.workloads {
 		for _, w := range s.by(byNamespace, last.Name) {
 			c.workloads.Add(w.key())
+			c.mender.queue.Add(w.key())
 		}
 	}
 }

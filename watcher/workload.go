@@ -4,6 +4,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -31,7 +32,9 @@ var (
 	deployments  = appsv1.SchemeGroupVersion.WithKind("Deployment")
 	statefulSets = appsv1.SchemeGroupVersion.WithKind("StatefulSet")
 	daemonSets   = appsv1.SchemeGroupVersion.WithKind("DaemonSet")
-	replicaSets  = appsv1.SchemeGroupVersion.WithKind("ReplicaSet") // a link, not a workload
+	cronJobs     = batchv1.SchemeGroupVersion.WithKind("CronJob")
+	replicaSets  = appsv1.SchemeGroupVersion.WithKind("ReplicaSet") // a workload where nothing controls it, else a link
+	pods         = corev1.SchemeGroupVersion.WithKind("Pod")        // a workload where nothing that is watched controls it
 )
 
 // workload is the view of an object that has a pod template, of whatever kind.
@@ -39,6 +42,8 @@ type workload struct {
 	metav1.ObjectMeta // with our annotations
 
 	kind     schema.GroupVersionKind
+	owner    owner
+	fixed    bool              // a new template would replace no pod
 	cause    *string           // change-cause; nil when absent
 	template map[string]string // our annotations on the pod template
 	settings annotation.Settings
@@ -52,6 +57,7 @@ type workload struct {
 	partition int32
 	replicas  int32
 	complete  bool // its own status says that the newest revision is out
+	untold    bool // its own status says nothing of that
 }
 
 func (w *workload) key() key {
@@ -77,6 +83,7 @@ func newWorkload(kind schema.GroupVersionKind, m *metav1.ObjectMeta, template *c
 	w := &workload{
 		ObjectMeta: identity(m),
 		kind:       kind,
+		owner:      ownerOf(m),
 		template:   keep(template.Annotations, isOurs),
 		account:    template.Spec.ServiceAccountName,
 		rolled:     writtenBy(m.ManagedFields, FieldManager),
@@ -127,6 +134,14 @@ func slimDaemonSet(d *appsv1.DaemonSet) *workload {
 	w.complete = w.observed >= w.Generation &&
 		d.Status.UpdatedNumberScheduled >= w.replicas &&
 		d.Status.NumberAvailable >= w.replicas
+	return w
+}
+
+// slimCronJob views a CronJob, whose next Job takes the newest content by
+// itself: it is looked after for its class, and for what the webhook missed.
+func slimCronJob(j *batchv1.CronJob) *workload {
+	w := newWorkload(cronJobs, &j.ObjectMeta, &j.Spec.JobTemplate.Spec.Template)
+	w.fixed = true
 	return w
 }
 

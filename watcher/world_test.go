@@ -6,6 +6,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -29,7 +30,7 @@ func cached(t *testing.T, objects ...runtime.Object) *caches {
 	t.Helper()
 	driverClient, _, _ := driverfake.New()
 	digests := digester{key: []byte("a key for tests only")}
-	c := newCaches(fake.NewClientset(), driverClient, &digests)
+	c := newCaches(Config{Kube: fake.NewClientset(), Driver: driverClient, Namespace: "keyroll-system"}, &digests)
 	for _, object := range objects {
 		if err := c.add(object, digests); err != nil {
 			t.Fatal(err)
@@ -50,6 +51,12 @@ func (c *caches) add(object runtime.Object, digests digester) error {
 		return c.replicaSets.informer.GetIndexer().Add(slimReplicaSet(o))
 	case *appsv1.ControllerRevision:
 		return c.controllerRevisions.informer.GetIndexer().Add(slimControllerRevision(o))
+	case *batchv1.CronJob:
+		return c.workloads[cronJobs.GroupKind()].informer.GetIndexer().Add(slimCronJob(o))
+	case *corev1.Node:
+		return c.nodes.informer.GetIndexer().Add(slimNode(o))
+	case *corev1.Event:
+		return c.mountFailures.informer.GetIndexer().Add(slimMountFailure(o))
 	case *corev1.Pod:
 		return c.pods.informer.GetIndexer().Add(slimPod(o))
 	case *secretsstore.SecretProviderClassPodStatus:

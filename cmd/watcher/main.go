@@ -8,13 +8,16 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"k8s.io/apimachinery/pkg/util/uuid"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/rest"
 
 	"keyroll.dev/internal/process"
 	"keyroll.dev/internal/secretsstore"
@@ -51,11 +54,11 @@ func serve(ctx context.Context, o options, stderr io.Writer) error {
 	ctx = process.WithLogger(ctx, log)
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	config, err := configOf(o)
+	config, err := configOf(o, log)
 	if err != nil {
 		return err
 	}
-	config.Log, config.Registerer = log, registry
+	config.Registerer = registry
 	controller, err := watcher.New(ctx, config)
 	if err != nil {
 		return err
@@ -85,11 +88,13 @@ func both(ctx context.Context, first, second func(context.Context) error) error 
 }
 
 // configOf makes the clients.
-func configOf(o options) (watcher.Config, error) {
+func configOf(o options, log *slog.Logger) (watcher.Config, error) {
 	cfg, err := process.RESTConfig(o.kubeconfig, float32(o.qps), o.burst)
 	if err != nil {
 		return watcher.Config{}, err
 	}
+	// What the webhook warns of is told to people, and a re-submission of theirs is not theirs.
+	cfg.WarningHandler = rest.NoWarnings{}
 	driver, err := secretsstore.NewClient(cfg)
 	if err != nil {
 		return watcher.Config{}, err
@@ -98,11 +103,19 @@ func configOf(o options) (watcher.Config, error) {
 	if err != nil {
 		return watcher.Config{}, fmt.Errorf("metadata client: %w", err)
 	}
+	dyn, err := dynamic.NewForConfig(cfg)
+	if err != nil {
+		return watcher.Config{}, fmt.Errorf("dynamic client: %w", err)
+	}
 	// Pods and Secrets are many: they are read in the smaller encoding.
 	cfg.ContentType, cfg.AcceptContentTypes = "application/vnd.kubernetes.protobuf", "application/vnd.kubernetes.protobuf,application/json"
 	kube, err := kubernetes.NewForConfig(cfg)
 	if err != nil {
 		return watcher.Config{}, fmt.Errorf("client: %w", err)
+	}
+	owners, err := o.ownerKinds.find(kube.Discovery(), log)
+	if err != nil {
+		return watcher.Config{}, err
 	}
 	lease := o.lease
 	if lease.Identity == "" {
@@ -115,12 +128,16 @@ func configOf(o options) (watcher.Config, error) {
 	return watcher.Config{
 		Kube:           kube,
 		Metadata:       meta,
+		Dynamic:        dyn,
 		Driver:         driver,
 		Namespace:      o.namespace,
 		Lease:          lease,
 		Rollout:        o.rollout,
+		OwnerKinds:     owners,
+		Rotation:       o.rotation,
 		ClassRetention: o.retention,
 		Fallback:       o.fallback(),
 		SecretTrigger:  o.secretTrigger,
+		Log:            log,
 	}, nil
 }

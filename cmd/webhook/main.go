@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -149,35 +148,30 @@ func (p *parts) ready() error {
 	return errors.Join(p.server.Ready(), p.caches.Ready(), p.source.Ready())
 }
 
-// run runs all parts. The server ends first: what it needs to answer the last
-// requests stays until then. When a part fails, all of them end.
+// run runs all parts.
 func (p *parts) run(ctx context.Context) error {
+	return together(ctx, p.server.Run, p.caches.Run, p.source.Run, p.ordering.Run, p.observer.Run)
+}
+
+// together runs the server and what supports it. When ctx ends, the server ends
+// first: what it needs to answer the last requests goes on until then. When a
+// part ends by itself, all of them end.
+func together(ctx context.Context, server func(context.Context) error, supports ...func(context.Context) error) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	support, release := context.WithCancel(context.WithoutCancel(ctx))
+	supported, release := context.WithCancel(context.WithoutCancel(ctx))
 	defer release()
-	var (
-		running sync.WaitGroup
-		mu      sync.Mutex
-		errs    []error
-	)
-	start := func(ctx context.Context, part func(context.Context) error) {
-		running.Go(func() {
+	ended := make(chan error, len(supports))
+	for _, support := range supports {
+		go func() {
 			defer stop()
-			if err := part(ctx); err != nil {
-				mu.Lock()
-				defer mu.Unlock()
-				errs = append(errs, err)
-			}
-		})
+			ended <- support(supported)
+		}()
 	}
-	for _, part := range []func(context.Context) error{p.caches.Run, p.source.Run, p.ordering.Run, p.observer.Run} {
-		start(support, part)
+	errs := []error{server(ctx)}
+	release()
+	for range supports {
+		errs = append(errs, <-ended)
 	}
-	start(ctx, func(ctx context.Context) error {
-		defer release()
-		return p.server.Run(ctx)
-	})
-	running.Wait()
 	return errors.Join(errs...)
 }

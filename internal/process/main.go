@@ -24,11 +24,23 @@ var name = "process"
 // exits.
 func Main(programName string, run Run) {
 	name = programName
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// Once the context has ended the signals get their default meaning back, so
-	// that a second one kills a process whose graceful stop hangs.
-	context.AfterFunc(ctx, stop)
+	ctx, cancel := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	go func() {
+		<-signals
+		cancel()
+		os.Exit(killedBy(<-signals)) // the graceful stop hangs
+	}()
 	os.Exit(exitCode(run(ctx, os.Args[1:], os.Stdout, os.Stderr), os.Stderr))
+}
+
+// killedBy is the status that a shell gives to a program that a signal ended.
+func killedBy(s os.Signal) int {
+	if number, ok := s.(syscall.Signal); ok {
+		return 128 + int(number)
+	}
+	return 1
 }
 
 // exitCode tells of err on stderr, in the shape of the log stream, and answers

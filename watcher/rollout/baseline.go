@@ -28,9 +28,9 @@ type SecretBaseline struct {
 	Since  time.Time `json:"since"`
 	// Unsettled: recorded by a roll that could not wait longer, so some pods may have started on another digest.
 	Unsettled bool `json:"unsettled,omitempty"`
-	// Feeds identifies the versions that the feeding statuses agreed on; "" when they did not.
+	// Feeds identifies the versions that the digest was made from, as the feeding statuses tell; "" when they did not.
 	Feeds string `json:"feeds,omitempty"`
-	// Answered are the digests that were rolled for since the feeding statuses agreed on Feeds, latest last.
+	// Answered are the digests that were rolled for since the feeding statuses came to Feeds, latest last.
 	Answered []string `json:"answered,omitempty"`
 }
 
@@ -42,19 +42,16 @@ const (
 
 // IsZero reports whether nothing is recorded.
 func (b Baseline) IsZero() bool {
-	return b.Stamp == "" && len(b.Classes) == 0 && len(b.Secrets) == 0
+	return len(b.Classes) == 0 && len(b.Secrets) == 0
 }
 
-// Same reports whether b says the same as o, times left aside: then a write
-// can wait until there is another reason for one.
+// Same reports whether b says the same as o of what pods run on. Times, and how
+// the Secrets' content came about, change more often; for them alone no write is
+// needed, they ride along with the next one.
 func (b Baseline) Same(o Baseline) bool {
 	return b.Stamp == o.Stamp &&
 		maps.EqualFunc(b.Classes, o.Classes, func(x, y ClassBaseline) bool { return x.Digest == y.Digest }) &&
-		maps.EqualFunc(b.Secrets, o.Secrets, SecretBaseline.same)
-}
-
-func (b SecretBaseline) same(o SecretBaseline) bool {
-	return b.Digest == o.Digest && b.Unsettled == o.Unsettled && b.Feeds == o.Feeds && slices.Equal(b.Answered, o.Answered)
+		maps.EqualFunc(b.Secrets, o.Secrets, func(x, y SecretBaseline) bool { return x.Digest == y.Digest && x.Unsettled == y.Unsettled })
 }
 
 // clone returns a copy whose maps may be written.

@@ -83,14 +83,16 @@ func (v *view) oldVersions(class string) (map[string]string, bool) {
 	if base := v.base.Classes[class]; base.Versions != nil && !maps.Equal(base.Versions, next) {
 		return base.Versions, true
 	}
-	statuses := slices.Clone(statusesByClass(v.s)[class])
-	slices.SortFunc(statuses, func(a, b Status) int { return byAge(b, a) })
-	for _, st := range statuses {
-		if st.unchanged() && !maps.Equal(st.Versions, next) {
-			return st.Versions, true
+	var old *Status
+	for st := range v.s.statusesOf(class) {
+		if st.unchanged() && !maps.Equal(st.Versions, next) && (old == nil || byAge(*st, *old) > 0) {
+			old = st
 		}
 	}
-	return nil, false
+	if old == nil {
+		return nil, false
+	}
+	return old.Versions, true
 }
 
 // staleClasses are the classes by which a pod is stale.

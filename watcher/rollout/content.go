@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"iter"
 	"maps"
 	"slices"
 	"strconv"
@@ -17,12 +18,22 @@ type content struct {
 	secrets map[string]string            // Secret: digest
 }
 
-// newestContent takes of each mounted class the status that the driver changed
-// last: versions cannot be ordered, times can.
+// newestContent takes of each class that a current pod mounts the status that
+// the driver changed last: versions cannot be ordered, times can.
 func newestContent(s State) content {
 	c := content{classes: map[string]map[string]string{}, secrets: map[string]string{}}
-	for name, statuses := range statusesByClass(s) {
-		c.classes[name] = slices.MaxFunc(statuses, byAge).Versions
+	for _, p := range s.Pods {
+		if !s.current(p) {
+			continue
+		}
+		for _, m := range p.Mounts {
+			if _, done := c.classes[m.Class]; done {
+				continue
+			}
+			if newest := s.newestOf(m.Class); newest != nil {
+				c.classes[m.Class] = newest.Versions
+			}
+		}
 	}
 	for name, secret := range s.Secrets {
 		if secret.consumed() && secret.Digest != "" {
@@ -32,23 +43,40 @@ func newestContent(s State) content {
 	return c
 }
 
-// statusesByClass collects what is known of each class that a live pod of the workload mounts.
-func statusesByClass(s State) map[string][]Status {
-	all := map[string][]Status{}
-	for _, p := range s.Pods {
-		if p.Finished {
-			continue
+// current reports whether a pod is live and of the newest revision.
+func (s State) current(p Pod) bool {
+	return !p.Finished && p.Current && (p.Stamp == s.Workload.Stamp || s.Workload.Fixed)
+}
+
+// newestOf is the newest status of a class, nil for none.
+func (s State) newestOf(class string) *Status {
+	var newest *Status
+	for st := range s.statusesOf(class) {
+		if newest == nil || byAge(*st, *newest) > 0 {
+			newest = st
 		}
-		for _, m := range p.Mounts {
-			if m.Status != nil && m.Status.belongsTo(p) {
-				all[m.Class] = append(all[m.Class], *m.Status)
+	}
+	return newest
+}
+
+// statusesOf goes through all that is known of a class.
+func (s State) statusesOf(class string) iter.Seq[*Status] {
+	return func(yield func(*Status) bool) {
+		feeds := s.Classes[class].Feeds
+		for i := range feeds {
+			if !yield(&feeds[i]) {
+				return
+			}
+		}
+		for _, p := range s.Pods {
+			for _, m := range p.Mounts {
+				mine := !p.Finished && m.Class == class && m.Status != nil && m.Status.belongsTo(p)
+				if mine && !yield(m.Status) {
+					return
+				}
 			}
 		}
 	}
-	for name, statuses := range all {
-		all[name] = append(statuses, s.Classes[name].Feeds...)
-	}
-	return all
 }
 
 // byAge orders statuses by the time of their last change. The API server tells
@@ -58,8 +86,11 @@ func byAge(a, b Status) int {
 	if c := a.Changed.Compare(b.Changed); c != 0 {
 		return c
 	}
-	if c := cmp.Compare(a.Generation, b.Generation); c != 0 || maps.Equal(a.Versions, b.Versions) {
+	if c := cmp.Compare(a.Generation, b.Generation); c != 0 {
 		return c
+	}
+	if maps.Equal(a.Versions, b.Versions) {
+		return 0 // mostly so, and cheaper than to hash
 	}
 	return strings.Compare(digestOf(a.Versions), digestOf(b.Versions))
 }

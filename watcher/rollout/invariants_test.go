@@ -183,6 +183,7 @@ func newWorld(seed uint64, tracing bool) *world {
 	}
 	w.opts.MaxParallel = []int{0, 1, 10}[rng.IntN(3)]
 	w.opts.MinInterval = []time.Duration{0, 0, 5 * time.Minute}[rng.IntN(3)]
+	w.hidden = rng.IntN(8) == 0
 	for range 3 {
 		w.skews = append(w.skews, w.between(-59*time.Second, 59*time.Second))
 	}
@@ -221,16 +222,19 @@ func (w *world) newWorkload(i int) *simWorkload {
 	}
 	if w.rng.IntN(3) == 0 {
 		wl.kind = "StatefulSet"
+		wl.onDelete = w.rng.IntN(10) == 0
+		wl.partition = max(0, int32(w.rng.IntN(12))-8)
 	}
+	wl.never = w.rng.IntN(15) == 0
 	first := w.classes[w.rng.IntN(len(w.classes))]
-	if i > 0 && w.rng.IntN(3) == 0 {
+	if i > 0 && !w.hidden && w.rng.IntN(3) == 0 {
 		if fed := w.class(w.workloads[0].mounts[0]); fed.secret != "" {
 			wl.consumes[fed.secret] = Secret{Env: true, Trigger: true} // of the Secret alone
 			return wl
 		}
 	}
 	wl.mounts = []string{first.name}
-	if w.rng.IntN(12) == 0 {
+	if w.rng.IntN(12) == 0 && wl.partition == 0 { // pods left behind would keep the record of it behind
 		wl.mounts = append(wl.mounts, first.name)
 	}
 	if w.rng.IntN(3) == 0 {
@@ -280,6 +284,9 @@ func (w *world) lacks(p *simPod) bool {
 		}
 	}
 	for name, started := range p.startEnv {
+		if w.hidden {
+			break // nothing is known, and nothing promised
+		}
 		if started != digestOf(w.secrets[name].values) && w.secrets[name].values != nil || started != w.wanted(name) {
 			return true
 		}
@@ -300,6 +307,9 @@ func (w *world) wanted(secret string) string {
 // doubtful reports whether clocks or a restart of the watcher leave open what a
 // pod's containers started with.
 func (w *world) doubtful(p *simPod) bool {
+	if n := len(p.w.rolls); p.w.capped > 0 && w.watcher.since > p.w.rolls[n-1] {
+		return true // the roll could not wait, and what was seen of it is forgotten
+	}
 	near := func(t time.Duration) bool { return t > p.started-125*time.Second && t < p.started+125*time.Second }
 	for _, st := range p.status {
 		if st.created > p.started {
@@ -328,17 +338,22 @@ func (w *world) doubtful(p *simPod) bool {
 // checkConverged is invariant 2: when all is quiet, every pod runs on the newest content.
 func (w *world) checkConverged() {
 	for _, wl := range w.workloads {
-		if !wl.complete(w.now) {
+		if !wl.complete(w.now) && !wl.onDelete {
 			w.fail("%s is not complete", wl.name)
 		}
 		for _, p := range wl.live() {
 			// Content that came and went while nobody watched leaves no trace in a Secret.
 			trackless := len(p.w.consumes) > 0 && p.unseen && w.returned()
-			if w.lacks(p) && !p.riddle && !trackless {
+			if w.lacks(p) && !p.riddle && !trackless && !wl.excused(p.ordinal) {
 				w.fail("%s runs on %v and %v, the vault holds %v", p.name, p.startFiles, p.startEnv, w.vault)
 			}
 		}
 	}
+}
+
+// excused reports whether a rollout would not, or may not, replace a pod.
+func (wl *simWorkload) excused(ordinal int32) bool {
+	return wl.never || wl.onDelete || ordinal < wl.partition
 }
 
 func (w *world) rolls() []int {
@@ -452,15 +467,20 @@ func TestOneThingAtATime(t *testing.T) {
 			"undo", "pause", "refuse patches", "restart watcher", "end after next patch", "delete Secret", "delete statuses")
 	}
 	simulate(t, 0.3, sequence, func(w *world, s step, before []int) {
-		changed, value := w.changed, w.changedValue
+		changed, value, since := w.changed, w.changedValue, w.now
 		w.run(w.now + 40*time.Minute)
 		for i, wl := range w.workloads {
 			want := 0
-			if changed != "" && wl.replicas > 0 && w.depends(wl, changed, value) {
+			if changed != "" && !wl.excused(wl.replicas-1) && w.depends(wl, changed, value) {
 				want = 1
 			}
 			if got := len(wl.rolls) - before[i]; got != want {
 				w.fail("%s rolled %d times on %q, want %d", wl.name, got, s.kind, want)
+			}
+			// A poll of every pod, and at most another one of the Secret's.
+			prompt := w.opts.MaxParallel == 0 && w.watcher.since < since
+			if took := wl.rolls; want == 1 && prompt && took[len(took)-1]-since > 3*time.Minute {
+				w.fail("%s took %s to roll", wl.name, took[len(took)-1]-since)
 			}
 		}
 	})

@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"maps"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -55,4 +56,12 @@ func (m Memory) of(p Pod) held {
 		return h
 	}
 	return held{started: p.Started}
+}
+
+// clone returns a copy whose maps may be written.
+func (h held) clone() held {
+	c := held{started: h.started, classes: map[string]string{}, secrets: map[string]string{}}
+	maps.Copy(c.classes, h.classes)
+	maps.Copy(c.secrets, h.secrets)
+	return c
 }

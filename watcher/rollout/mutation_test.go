@@ -245,7 +245,7 @@ func survivorsAmong(binary string, all []condition) []condition {
 // caught reports whether a test fails, or never ends, with the mutation.
 func caught(binary string, id int) bool {
 	for _, args := range [][]string{
-		{"-test.skip", "OneThingAtATime|RotationsAndFaults|AnythingGoes"},
+		{"-test.skip", "OneThingAtATime|RotationsAndFaults|AnythingGoes", "-sequences", "100"},
 		{"-test.run", "OneThingAtATime|RotationsAndFaults|AnythingGoes", "-sequences", "300"},
 	} {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)

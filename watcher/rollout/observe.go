@@ -63,7 +63,7 @@ func (b Baseline) answered(stamp string, c content, s State, now time.Time, sett
 func (b Baseline) answeredSecrets(c content, s State, now time.Time, settled func(secret string) bool) map[string]SecretBaseline {
 	all := map[string]SecretBaseline{}
 	for name, digest := range c.secrets {
-		all[name] = b.Secrets[name].answered(digest, s.feedsOf(name), now, settled(name))
+		all[name] = b.Secrets[name].answered(digest, s.newestFeeds(name), now, settled(name))
 	}
 	return all
 }
@@ -91,7 +91,7 @@ func (b SecretBaseline) answered(digest, feeds string, now time.Time, settled bo
 func (v *view) observe() Baseline {
 	running := v.running()
 	if len(running) == 0 {
-		return v.base
+		return v.s.Baseline
 	}
 	b := v.base.clone()
 	whole := v.allRun()
@@ -109,8 +109,8 @@ func (v *view) observe() Baseline {
 	if whole {
 		v.forget(b, running)
 	}
-	if len(b.Classes) == 0 && len(b.Secrets) == 0 {
-		return v.base
+	if b.IsZero() {
+		return v.s.Baseline
 	}
 	return b
 }
@@ -146,11 +146,15 @@ func (v *view) observeClass(b Baseline, running []judged, class string) bool {
 func (v *view) observeSecret(b Baseline, running []judged, name string, secret Secret) bool {
 	digest, common := commonDigest(running, name)
 	was, recorded := b.Secrets[name]
-	feeds := v.s.feedsOf(name)
+	feeds := v.memory.secrets[name].on
 	switch {
-	case !common && !recorded && secret.Digest != "":
+	case secret.Digest == "":
+	case !recorded:
 		b.Secrets[name] = SecretBaseline{Digest: secret.Digest, Since: v.now, Feeds: feeds}
 	case common && v.allRun() && digest == secret.Digest:
+		if len(v.stale)+len(v.kept) > 0 || v.agreedFor(name, sameValueAfter).reason != "" {
+			feeds = "" // the Secret may not hold yet what they agree on
+		}
 		b.Secrets[name] = was.confirmed(digest, feeds, v.now)
 	case !common && startedElse(running, name, was.Digest):
 		was.Unsettled = true // another process must not take them all to run on it

@@ -145,7 +145,7 @@ func (v *view) edited(name string) bool {
 func (v *view) flips(name string) (pending, bool) {
 	secret, base := v.s.Secrets[name], v.base.Secrets[name]
 	rest := steadyAfter - v.steady(secret)
-	if base.Feeds == "" || base.Feeds != v.s.feedsOf(name) || rest <= 0 || !slices.Contains(base.Answered, secret.Digest) {
+	if base.Feeds == "" || base.Feeds != v.memory.secrets[name].on || rest <= 0 || !slices.Contains(base.Answered, secret.Digest) {
 		return pending{}, false
 	}
 	return pending{reason: SecretFlips, of: name, after: rest}, true
@@ -163,13 +163,10 @@ func (v *view) unsynced(name string) bool {
 		if ids == nil || base.Versions == nil {
 			return false
 		}
-		for _, st := range class.Feeds {
-			if !maps.Equal(pick(st.Versions, ids), pick(base.Versions, ids)) {
+		for i := range class.Feeds {
+			if !sameOn(class.Feeds[i].Versions, base.Versions, ids) {
 				return false
 			}
-		}
-		if !maps.Equal(pick(v.content.classes[className], ids), pick(base.Versions, ids)) {
-			return false
 		}
 	}
 	return true
@@ -178,20 +175,26 @@ func (v *view) unsynced(name string) bool {
 // feedsOf identifies what all live statuses that feed a Secret agree on, of the
 // objects that it holds; "" when they do not agree.
 func (s State) feedsOf(secret string) string {
-	h := newHasher("feeds")
-	for _, name := range slices.Sorted(maps.Keys(s.Classes)) {
-		class := s.Classes[name]
+	for _, class := range s.Classes {
 		ids, feeds := class.Synced[secret]
-		if !feeds || len(class.Feeds) == 0 {
-			continue
-		}
-		on := pick(class.Feeds[0].Versions, ids)
-		for _, st := range class.Feeds[1:] {
-			if !maps.Equal(on, pick(st.Versions, ids)) {
+		for i := range class.Feeds {
+			if feeds && !sameOn(class.Feeds[0].Versions, class.Feeds[i].Versions, ids) {
 				return ""
 			}
 		}
-		h.add(name, digestOf(on))
+	}
+	return s.newestFeeds(secret)
+}
+
+// newestFeeds identifies what the newest of the statuses that feed a Secret say
+// of the objects that it holds.
+func (s State) newestFeeds(secret string) string {
+	h := newHasher("feeds")
+	for _, name := range slices.Sorted(maps.Keys(s.Classes)) {
+		class := s.Classes[name]
+		if ids, feeds := class.Synced[secret]; feeds && len(class.Feeds) > 0 {
+			h.add(name, digestOf(pick(s.newestOf(name).Versions, ids)))
+		}
 	}
 	return h.sum()
 }
@@ -204,6 +207,22 @@ func (s State) fed(secret string) bool {
 		}
 	}
 	return false
+}
+
+// sameOn reports whether two statuses say the same of the given ids; of all
+// where none are given.
+func sameOn(a, b map[string]string, ids []string) bool {
+	if ids == nil {
+		return maps.Equal(a, b)
+	}
+	for _, id := range ids {
+		x, inA := a[id]
+		y, inB := b[id]
+		if x != y || inA != inB {
+			return false
+		}
+	}
+	return true
 }
 
 // pick leaves only the given ids; all where none are given.

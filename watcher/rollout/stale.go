@@ -72,11 +72,12 @@ func (j judge) pod(p Pod) judged {
 		return judged{Pod: p, verdict: Verdict{Fresh, Starting, ""}}
 	}
 	was := j.s.Memory.of(p)
-	is := judged{Pod: p}
-	is.held = held{started: p.Started, classes: map[string]string{}, secrets: map[string]string{}}
+	is := judged{Pod: p, held: was.clone()}
 	for _, m := range p.Mounts {
 		v := j.mount(p, m, was.classes[m.Class])
-		is.held.recall(m, v, was.classes[m.Class])
+		if v.Freshness == Fresh {
+			is.held.classes[m.Class] = digestOf(m.Status.Versions)
+		}
 		is.verdict = worse(is.verdict, v)
 		if v.Freshness == Stale {
 			is.staleClasses = append(is.staleClasses, m.Class)
@@ -107,16 +108,6 @@ func worse(a, b Verdict) Verdict {
 		return b
 	}
 	return a
-}
-
-// recall keeps what is known of the versions that a pod started with.
-func (h held) recall(m Mount, v Verdict, was string) {
-	switch {
-	case v.Freshness == Fresh:
-		h.classes[m.Class] = digestOf(m.Status.Versions)
-	case was != "":
-		h.classes[m.Class] = was
-	}
 }
 
 // mount judges what one mount delivers. C is when its status was written first,

@@ -46,7 +46,7 @@ func (v *view) add(p judged) {
 	if !p.Started.IsZero() {
 		v.memory.pods[p.UID] = p.held
 	}
-	if !p.Current || p.Stamp != v.s.Workload.Stamp && !v.s.Workload.Fixed {
+	if !v.s.current(p.Pod) {
 		v.counts.Older++
 		return
 	}

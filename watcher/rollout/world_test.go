@@ -24,6 +24,7 @@ type world struct {
 	driver   Driver
 	opts     Options
 	interval time.Duration // of the driver's rotation
+	hidden   bool          // the watcher may not read Secrets
 	skews    []time.Duration
 
 	vault     map[string]object
@@ -143,7 +144,6 @@ type simWatcher struct {
 	baselines map[types.UID]Baseline
 	seen      map[string]string // Secret: digest
 	changed   map[string]time.Time
-	dirty     map[types.UID]bool
 	lose      bool // end between the next patch and its record
 }
 
@@ -570,7 +570,7 @@ func (w *world) controlOrdinals(wl *simWorkload) {
 func (wl *simWorkload) complete(now time.Duration) bool {
 	n := int32(0)
 	for _, p := range wl.live() {
-		if p.template != wl.template || !p.ready(now) {
+		if p.template != wl.template && p.ordinal >= wl.partition || !p.ready(now) {
 			return false
 		}
 		n++
@@ -682,6 +682,9 @@ func (w *world) gather(wl *simWorkload) State {
 		if sec.values != nil {
 			as.Digest = digestOf(sec.values)
 		}
+		if w.hidden {
+			as = Secret{Hidden: true, Env: as.Env}
+		}
 		s.Secrets[name] = as
 	}
 	for _, o := range w.workloads {
@@ -766,11 +769,10 @@ func (w *world) sync(wl *simWorkload) {
 // markRiddles excuses pods of which nothing can be told without a baseline:
 // they are told by an Event and left alone.
 func (w *world) markRiddles(wl *simWorkload, s State) {
+	riddles := []Reason{StatusInherited, StatusRecreated, MountedTwice}
 	for i, p := range wl.pods {
-		switch v := Judge(t0.Add(w.now), s.Pods[i], s, w.opts); v.Reason {
-		case StatusInherited, StatusRecreated, MountedTwice:
-			p.riddle = p.riddle || v.Freshness == Unknown
-		}
+		v := Judge(t0.Add(w.now), s.Pods[i], s, w.opts)
+		p.riddle = p.riddle || v.Freshness == Unknown && slices.Contains(riddles, v.Reason)
 	}
 }
 

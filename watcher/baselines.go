@@ -1,0 +1,275 @@
+package watcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+
+	"keyroll.dev/internal/annotation"
+	"keyroll.dev/watcher/rollout"
+)
+
+// Baselines are kept in one ConfigMap of the release namespace for each watched
+// namespace, with this label.
+const (
+	baselineLabel  = annotation.Prefix + "baseline"
+	baselinePrefix = "keyroll-baseline-"
+)
+
+// A write waits until nothing changed for writeQuiet, but no longer than
+// writeLatest: one rotation is one write, and a crash loses little.
+const (
+	writeQuiet  = 5 * time.Second
+	writeLatest = time.Minute
+)
+
+// baselines is the view of such a ConfigMap.
+type baselines struct {
+	metav1.ObjectMeta
+
+	ledger rollout.Ledger
+	unread error // entries that could not be read
+}
+
+func slimBaselines(m *corev1.ConfigMap) *baselines {
+	slim := &baselines{ObjectMeta: identity(&m.ObjectMeta)}
+	slim.ledger, slim.unread = rollout.ReadLedger(m.Data)
+	return slim
+}
+
+// keeper keeps baselines: in memory for decisions, and in ConfigMaps for those
+// that come after. It is the one writer while it leads.
+type keeper struct {
+	caches    *caches
+	client    kubernetes.Interface
+	namespace string // of the release
+	queue     *queue[string]
+	log       *slog.Logger
+
+	mu   sync.Mutex
+	held map[string]*ledger // by watched namespace
+}
+
+// ledger is one namespace's baselines.
+type ledger struct {
+	by         rollout.Ledger
+	dirtySince time.Time // zero: written
+	changed    time.Time
+	stored     bool   // there is a ConfigMap
+	version    string // its resourceVersion, as last written or read
+}
+
+// load takes over what the leader before has written.
+func (k *keeper) load() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.held = map[string]*ledger{}
+	for _, kept := range k.caches.baselines.all() {
+		if kept.unread != nil {
+			k.log.Warn("Baselines not read, seen for the first time again", "configMap", kept.Name, "error", kept.unread.Error())
+		}
+		name := strings.TrimPrefix(kept.Name, baselinePrefix)
+		k.held[name] = &ledger{by: kept.ledger, stored: true, version: kept.ResourceVersion}
+	}
+}
+
+// get answers a workload's baseline, zero for none.
+func (k *keeper) get(w *workload) rollout.Baseline {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if l := k.held[w.Namespace]; l != nil {
+		return l.by[w.UID]
+	}
+	return rollout.Baseline{}
+}
+
+// put keeps a baseline, and has it written if it says something new.
+func (k *keeper) put(w *workload, b rollout.Baseline, now time.Time) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	l := k.held[w.Namespace]
+	if l == nil {
+		if b.IsZero() {
+			return
+		}
+		l = &ledger{by: rollout.Ledger{}}
+		k.held[w.Namespace] = l
+	}
+	same := l.by[w.UID].Same(b)
+	l.by[w.UID] = b
+	if same {
+		return
+	}
+	l.changed = now
+	if l.dirtySince.IsZero() {
+		l.dirtySince = now
+	}
+	k.queue.AddAfter(w.Namespace, writeQuiet)
+}
+
+// drop forgets a workload that is gone.
+func (k *keeper) drop(namespace string, uid types.UID, now time.Time) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	l := k.held[namespace]
+	if l == nil {
+		return
+	}
+	if _, known := l.by[uid]; !known {
+		return
+	}
+	delete(l.by, uid)
+	l.changed = now
+	if l.dirtySince.IsZero() {
+		l.dirtySince = now
+	}
+	k.queue.AddAfter(namespace, writeQuiet)
+}
+
+// sync writes a namespace's baselines, if they are due.
+func (k *keeper) sync(ctx context.Context, namespace string) error {
+	now := time.Now()
+	if wait, due := k.due(namespace, now); !due {
+		if wait > 0 {
+			k.queue.AddAfter(namespace, wait)
+		}
+		return nil
+	}
+	return k.write(ctx, namespace)
+}
+
+// due reports whether a write is, and otherwise in how long; 0 for never.
+func (k *keeper) due(namespace string, now time.Time) (time.Duration, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	l := k.held[namespace]
+	if l == nil || l.dirtySince.IsZero() {
+		return 0, false
+	}
+	wait := min(writeQuiet-now.Sub(l.changed), writeLatest-now.Sub(l.dirtySince))
+	return wait, wait <= 0
+}
+
+// write writes a namespace's baselines. When another leader has written
+// meanwhile, both are merged first.
+func (k *keeper) write(ctx context.Context, namespace string) error {
+	data, was, taken := k.written(namespace)
+	maps := k.client.CoreV1().ConfigMaps(k.namespace)
+	desired := &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: k.namespace, Name: baselinePrefix + namespace, ResourceVersion: was.version,
+			Labels: map[string]string{baselineLabel: "true", "app.kubernetes.io/managed-by": FieldManager},
+		},
+		Data: data,
+	}
+	var stored *corev1.ConfigMap
+	var err error
+	switch {
+	case len(data) == 0 && !was.stored:
+	case len(data) == 0:
+		err = maps.Delete(ctx, desired.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{ResourceVersion: &was.version}})
+	case !was.stored:
+		stored, err = maps.Create(ctx, desired, metav1.CreateOptions{FieldManager: FieldManager})
+	default:
+		stored, err = maps.Update(ctx, desired, metav1.UpdateOptions{FieldManager: FieldManager})
+	}
+	switch {
+	case apierrors.IsConflict(err), apierrors.IsAlreadyExists(err), apierrors.IsNotFound(err):
+		return errors.Join(fmt.Errorf("write baselines: %w", err), k.reread(ctx, namespace))
+	case err != nil:
+		return fmt.Errorf("write baselines: %w", err)
+	}
+	k.stored(namespace, stored, taken)
+	return nil
+}
+
+// written answers what is to be written, without workloads that are gone, over
+// what, and of what time it is.
+func (k *keeper) written(namespace string) (data map[string]string, was ledger, taken time.Time) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	l := k.held[namespace]
+	there := map[types.UID]bool{}
+	for _, s := range k.caches.workloads {
+		for _, w := range s.by(byNamespace, namespace) {
+			there[w.UID] = true
+		}
+	}
+	kept := rollout.Ledger{}
+	for uid, b := range l.by {
+		if there[uid] && !b.IsZero() {
+			kept[uid] = b
+		}
+	}
+	data, dropped := kept.Data()
+	if dropped > 0 {
+		k.log.Warn("Baselines of a namespace do not fit into one ConfigMap", "namespace", namespace, "dropped", dropped)
+	}
+	return data, ledger{stored: l.stored, version: l.version}, l.changed
+}
+
+// reread takes in what another writer has stored.
+func (k *keeper) reread(ctx context.Context, namespace string) error {
+	found, err := k.client.CoreV1().ConfigMaps(k.namespace).Get(ctx, baselinePrefix+namespace, metav1.GetOptions{})
+	gone := apierrors.IsNotFound(err)
+	if gone {
+		found = &corev1.ConfigMap{}
+	} else if err != nil {
+		return fmt.Errorf("read baselines again: %w", err)
+	}
+	theirs, err := rollout.ReadLedger(found.Data)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if l := k.held[namespace]; l != nil {
+		l.by, l.stored, l.version = l.by.Merge(theirs), !gone, found.ResourceVersion
+	}
+	return err
+}
+
+// stored notes that all of before taken is written.
+func (k *keeper) stored(namespace string, m *corev1.ConfigMap, taken time.Time) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	l := k.held[namespace]
+	l.stored, l.version = m != nil, ""
+	if m != nil {
+		l.version = m.ResourceVersion
+	}
+	if l.changed.After(taken) {
+		l.dirtySince = l.changed
+		k.queue.AddAfter(namespace, writeQuiet)
+		return
+	}
+	l.dirtySince = time.Time{}
+}
+
+// flush writes what is not written yet, as far as ctx allows.
+func (k *keeper) flush(ctx context.Context) {
+	for _, namespace := range k.dirty() {
+		if err := k.write(ctx, namespace); err != nil {
+			k.log.Warn("Baselines not written before the end", "namespace", namespace, "error", err.Error())
+		}
+	}
+}
+
+func (k *keeper) dirty() []string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var names []string
+	for namespace, l := range k.held {
+		if !l.dirtySince.IsZero() {
+			names = append(names, namespace)
+		}
+	}
+	return names
+}

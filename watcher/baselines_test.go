@@ -1,0 +1,118 @@
+package watcher
+
+import (
+	"maps"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"keyroll.dev/watcher/rollout"
+)
+
+func TestTheNextWatcherKnowsWhatTheLastKnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, shopObjects())
+		time.Sleep(time.Minute)
+		c.stop()
+		c.rotate("files", "v2", time.Second)
+		c.restart()
+		defer func() { c.stop() }()
+		time.Sleep(10 * time.Second)
+		d, err := c.kube.AppsV1().Deployments(shop).Get(t.Context(), "web", metav1.GetOptions{})
+		c.must(err)
+		want := "keyroll: secret/db-password changed (v1 -> v2)"
+		if got := d.Annotations[changeCause]; got != want {
+			t.Errorf("cause %q, want %q", got, want)
+		}
+	})
+}
+
+// writes counts what was written to ConfigMaps since the last call.
+func (c *cluster) writes() int {
+	n := 0
+	for _, a := range c.kube.Actions() {
+		if a.GetResource().Resource == "configmaps" && a.GetVerb() != "list" && a.GetVerb() != "watch" {
+			n++
+		}
+	}
+	c.kube.ClearActions()
+	return n
+}
+
+func TestBaselinesAreWrittenOnceForARotation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, shopObjects())
+		defer c.stop()
+		time.Sleep(time.Hour)
+		if n := c.writes(); n != 1 {
+			t.Errorf("%d writes at first sight, want 1", n)
+		}
+		c.rotate("files", "v2", 2*time.Second)
+		time.Sleep(3 * time.Second)
+		c.rollOut("web")
+		time.Sleep(time.Hour)
+		if n := c.writes(); n != 1 {
+			t.Errorf("%d writes for a rotation, want 1", n)
+		}
+	})
+}
+
+func TestBaselinesGoWithTheirWorkloads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, shopObjects())
+		defer c.stop()
+		time.Sleep(time.Minute)
+		c.must(c.kube.AppsV1().Deployments(shop).Delete(t.Context(), "web", metav1.DeleteOptions{}))
+		time.Sleep(time.Minute)
+		left, err := c.kube.CoreV1().ConfigMaps("keyroll-system").List(t.Context(), metav1.ListOptions{})
+		c.must(err)
+		if len(left.Items) > 0 {
+			t.Errorf("%s is left with %v", left.Items[0].Name, left.Items[0].Data)
+		}
+	})
+}
+
+func TestAnotherWritersBaselinesAreMerged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		other := &corev1.ConfigMap{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "keyroll-system", Name: baselinePrefix + shop, Labels: map[string]string{baselineLabel: "true"}},
+			Data:       map[string]string{"elsewhere-uid": `{"classes":{"files":{"digest":"d","since":"1999-12-31T00:00:00Z"}}}`},
+		}
+		elsewhere := deployment(func(d *appsv1.Deployment) { d.Name, d.UID = "elsewhere", "elsewhere-uid" })
+		c := start(t, append(shopObjects(), elsewhere))
+		defer c.stop()
+		time.Sleep(2 * time.Second) // caches are read, nothing is written yet
+		_, err := c.kube.CoreV1().ConfigMaps("keyroll-system").Create(t.Context(), other, metav1.CreateOptions{})
+		c.must(err)
+		time.Sleep(time.Minute)
+		got, err := c.kube.CoreV1().ConfigMaps("keyroll-system").Get(t.Context(), other.Name, metav1.GetOptions{})
+		c.must(err)
+		uids := slices.Sorted(maps.Keys(got.Data))
+		if diff := cmp.Diff([]string{"elsewhere-uid", "web-uid"}, uids); diff != "" {
+			t.Errorf("baselines (-want +got)\n%s", diff)
+		}
+	})
+}
+
+func TestWhatCannotBeReadIsSeenForTheFirstTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		broken := &corev1.ConfigMap{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "keyroll-system", Name: baselinePrefix + shop, ResourceVersion: "7", Labels: map[string]string{baselineLabel: "true"}},
+			Data:       map[string]string{"web-uid": "{"},
+		}
+		c := start(t, append(shopObjects(), broken))
+		defer c.stop()
+		time.Sleep(time.Minute)
+		got, err := c.kube.CoreV1().ConfigMaps("keyroll-system").Get(t.Context(), broken.Name, metav1.GetOptions{})
+		c.must(err)
+		if _, err := rollout.ReadLedger(got.Data); err != nil || len(got.Data) != 1 {
+			t.Errorf("%d baselines, error %v", len(got.Data), err)
+		}
+	})
+}

@@ -1,0 +1,141 @@
+package watcher
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"keyroll.dev/internal/annotation"
+	"keyroll.dev/internal/secretsstore"
+)
+
+func TestHinders(t *testing.T) {
+	const mine, other = "22222222-2222-2222-2222-222222222222", "33333333-3333-3333-3333-333333333333"
+	class := func(change ...func(*secretsstore.SecretProviderClass)) *secretsstore.SecretProviderClass {
+		c := syncingClass("files", "app-secrets")
+		c.Spec.Parameters["clientID"] = mine
+		for _, f := range change {
+			f(c)
+		}
+		return c
+	}
+	account := func(clientID string) *corev1.ServiceAccount {
+		a := &corev1.ServiceAccount{ObjectMeta: meta("web")}
+		a.Annotations = map[string]string{annotation.IdentityClientID: clientID}
+		return a
+	}
+	failure := &corev1.Event{ObjectMeta: meta("web-1-a.1"), InvolvedObject: corev1.ObjectReference{Name: "web-1-a", UID: "web-1-a-uid"}}
+	failure.Message = "failed to get objectType:secret, objectName:db-pasword, objectVersion:: ERROR CODE: SecretNotFound"
+	tests := map[string]struct {
+		objects []runtime.Object
+		pod     func(*corev1.Pod)
+		want    string
+	}{
+		"all that can be seen is right": {objects: []runtime.Object{class(), account(mine)}},
+		"the class is missing": {
+			objects: []runtime.Object{account(mine)},
+			want:    "Pod web-1-a does not start: SecretProviderClass files does not exist",
+		},
+		"the account is missing": {
+			objects: []runtime.Object{class()},
+			want:    "Pod web-1-a does not start: ServiceAccount web does not exist",
+		},
+		"the class names nobody": {
+			objects: []runtime.Object{class(func(c *secretsstore.SecretProviderClass) { delete(c.Spec.Parameters, "clientID") }), account("")},
+			want:    "Pod web-1-a does not start: SecretProviderClass files names no clientID",
+		},
+		"the class names nobody, and uses the node's identity": {
+			objects: []runtime.Object{class(func(c *secretsstore.SecretProviderClass) {
+				c.Spec.Parameters = map[string]string{"useVMManagedIdentity": "true"}
+			}), account("")},
+		},
+		"class and account name different identities": {
+			objects: []runtime.Object{class(), account(other)},
+			want: "Pod web-1-a does not start: SecretProviderClass files names another clientID than ServiceAccount web: " +
+				"its identity must trust system:serviceaccount:shop:web",
+		},
+		"kubelet tells of the object": {
+			objects: []runtime.Object{class(), account(mine), failure},
+			want:    "Pod web-1-a does not start: secret/db-pasword could not be read: SecretNotFound",
+		},
+		"the image cannot be pulled": {
+			objects: []runtime.Object{class(), account(mine)},
+			pod: func(p *corev1.Pod) {
+				p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "app", State: corev1.ContainerState{
+					Waiting: &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff", Message: "a message may quote anything"},
+				}}}
+			},
+			want: "Pod web-1-a does not start: ImagePullBackOff (container app)",
+		},
+		"another provider's class is not looked into": {
+			objects: []runtime.Object{class(func(c *secretsstore.SecretProviderClass) { c.Spec.Provider = "vault" })},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			pod := injectedPod("web-1-a", "web-1", "files", func(p *corev1.Pod) {
+				p.Spec.ServiceAccountName, p.Status.ContainerStatuses = "web", nil
+				if test.pod != nil {
+					test.pod(p)
+				}
+			})
+			c := cached(t, append([]runtime.Object{enabledNamespace(), deployment(), replicaSet("web-1", "1"), pod}, test.objects...)...)
+			w := c.workload(key{deployments.GroupKind(), shop, "web"})
+			if got := c.examine(noon, w).hinders; got != test.want {
+				t.Errorf("got  %q\nwant %q", got, test.want)
+			}
+		})
+	}
+}
+
+func TestExamineWaitsForPodsThatHaveJustBeenMade(t *testing.T) {
+	pod := injectedPod("web-1-a", "web-1", "files", func(p *corev1.Pod) { p.Status.ContainerStatuses = nil })
+	pod.CreationTimestamp = metav1.NewTime(noon.Add(-20 * time.Second))
+	c := cached(t, enabledNamespace(), deployment(), replicaSet("web-1", "1"), pod)
+	got := c.examine(noon, c.workload(key{deployments.GroupKind(), shop, "web"}))
+	if diff := cmp.Diff(health{again: 40 * time.Second}, got, cmp.AllowUnexported(health{})); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+func TestAMissedInjectionIsToldOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		objects := shopObjects()
+		for _, o := range objects {
+			if p, ok := o.(*corev1.Pod); ok {
+				p.Labels, p.Annotations[annotation.Objects] = nil, "db-password"
+			}
+		}
+		c := start(t, objects)
+		defer c.stop()
+		time.Sleep(time.Hour)
+		if diff := cmp.Diff([]string{"Warning InjectionMissed Deployment/web"}, c.events()); diff != "" {
+			t.Errorf("events (-want +got)\n%s", diff)
+		}
+		if got := testutil.ToFloat64(c.controller.metrics.missed); got != 2 {
+			t.Errorf("%v pods counted, want 2", got)
+		}
+	})
+}
+
+func TestAChangedDefaultRollsNothingAndIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		objects := shopObjects()
+		objects[1] = asking("db-password")
+		c := start(t, objects)
+		defer c.stop()
+		time.Sleep(time.Hour)
+		if len(c.patches) > 0 {
+			t.Errorf("%d patches", len(c.patches))
+		}
+		if diff := cmp.Diff([]string{"Normal DefaultsChanged Deployment/web"}, c.events()); diff != "" {
+			t.Errorf("events (-want +got)\n%s", diff)
+		}
+	})
+}

@@ -1,0 +1,68 @@
+package watcher
+
+import (
+	"regexp"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"keyroll.dev/internal/secretsstore"
+)
+
+// mountFailure is the view of an Event by which kubelet says that it cannot
+// mount a volume of a pod.
+type mountFailure struct {
+	metav1.ObjectMeta
+
+	pod     types.UID
+	podName string
+	text    string // what of it concerns Key Vault, "" for nothing
+}
+
+func slimMountFailure(e *corev1.Event) *mountFailure {
+	return &mountFailure{
+		ObjectMeta: identity(&e.ObjectMeta), pod: e.InvolvedObject.UID, podName: e.InvolvedObject.Name, text: failureText(e.Message),
+	}
+}
+
+func podOfFailure(f *mountFailure) []string {
+	if f.text == "" {
+		return nil
+	}
+	return []string{string(f.pod)}
+}
+
+// The Azure provider's words for an object that it could not get, and Azure's
+// code in the answer that it quotes (provider v1.8.2 pkg/provider/provider.go).
+var (
+	failedObject = regexp.MustCompile(`objectType:\s*(\w+), objectName:\s*([0-9A-Za-z-]+)`)
+	failedCode   = regexp.MustCompile(`ERROR CODE: (\w+)`)
+	missingClass = regexp.MustCompile(`failed to get secretproviderclass (\S+)`)
+)
+
+// maxFailure bounds what is kept of a message that nothing is known of.
+const maxFailure = 200
+
+// failureText shortens kubelet's message to what a person needs; "" where the
+// volume is not one of the driver's.
+func failureText(message string) string {
+	if m := missingClass.FindStringSubmatch(message); m != nil {
+		return "SecretProviderClass " + strings.TrimSuffix(m[1], ",") + " was not found"
+	}
+	object, code := failedObject.FindStringSubmatch(message), failedCode.FindStringSubmatch(message)
+	switch {
+	case object != nil && code != nil:
+		return object[1] + "/" + object[2] + " could not be read: " + code[1]
+	case object != nil:
+		return object[1] + "/" + object[2] + " could not be read"
+	case !strings.Contains(message, secretsstore.DriverName) && !strings.Contains(message, "secrets store"):
+		return ""
+	}
+	if i := strings.LastIndex(message, "rpc error:"); i >= 0 {
+		message = message[i:]
+	}
+	message = strings.Join(strings.Fields(message), " ")
+	return strings.ToValidUTF8(message[:min(len(message), maxFailure)], "")
+}

@@ -1,0 +1,226 @@
+package watcher
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	dynamicfake "k8s.io/client-go/dynamic/fake"
+
+	"keyroll.dev/internal/annotation"
+	"keyroll.dev/internal/secretsstore"
+)
+
+// ownedPod is a current, injected pod of a set, on old content.
+func ownedPod(name string, kind schema.GroupVersionKind, owner, hash string) *corev1.Pod {
+	hourAgo := time.Now().Add(-time.Hour)
+	p := injectedPod(name, "none", "files", func(p *corev1.Pod) {
+		p.CreationTimestamp = metav1.NewTime(hourAgo)
+		p.Status.ContainerStatuses = []corev1.ContainerStatus{running("app", hourAgo)}
+		p.Labels[appsv1.ControllerRevisionHashLabelKey] = hash
+	})
+	p.OwnerReferences = nil
+	if owner != "" {
+		controlledBy(&p.ObjectMeta, kind, owner)
+	}
+	return p
+}
+
+// rotated is the status of a pod's mount that changed ten minutes ago.
+func rotated(pod string) *secretsstore.SecretProviderClassPodStatus {
+	s := podStatus(pod, "files", "v2", 2, time.Now().Add(-10*time.Minute))
+	s.CreationTimestamp = metav1.NewTime(time.Now().Add(-time.Hour))
+	return s
+}
+
+var argoRollout = OwnerKind{
+	Kind:     schema.GroupVersionKind{Group: "argoproj.io", Version: "v1alpha1", Kind: "Rollout"},
+	Resource: schema.GroupVersionResource{Group: "argoproj.io", Version: "v1alpha1", Resource: "rollouts"},
+}
+
+func argo(name string) *unstructured.Unstructured {
+	return &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout",
+		"metadata": map[string]any{"namespace": shop, "name": name, "uid": name + "-uid", "resourceVersion": "1", "generation": int64(1)},
+		"spec":     map[string]any{"replicas": int64(1), "template": map[string]any{"metadata": map[string]any{"labels": map[string]any{"app": "x"}}}},
+		"status":   map[string]any{"observedGeneration": "1", "updatedReplicas": int64(1), "availableReplicas": int64(1)},
+	}}
+}
+
+func TestEveryKindIsRolledOrToldOf(t *testing.T) {
+	stateful := func(change ...func(*appsv1.StatefulSet)) *appsv1.StatefulSet {
+		s := &appsv1.StatefulSet{ObjectMeta: meta("db")}
+		s.Status = appsv1.StatefulSetStatus{ObservedGeneration: 1, Replicas: 1, UpdatedReplicas: 1, AvailableReplicas: 1, UpdateRevision: "db-2"}
+		for _, f := range change {
+			f(s)
+		}
+		return s
+	}
+	agent := &appsv1.DaemonSet{ObjectMeta: meta("agent")}
+	agent.Status = appsv1.DaemonSetStatus{ObservedGeneration: 1, DesiredNumberScheduled: 1, UpdatedNumberScheduled: 1, NumberAvailable: 1}
+	alone := replicaSet("alone", "")
+	alone.OwnerReferences = nil
+	one := int32(1)
+	alone.Spec.Replicas = &one
+	argoSet := replicaSet("canary-1", "")
+	controlledBy(&argoSet.ObjectMeta, argoRollout.Kind, "canary")
+	job := schema.GroupVersionKind{Group: "batch", Version: "v1", Kind: "Job"}
+	foo := schema.GroupVersionKind{Group: "example.org", Version: "v1", Kind: "Foo"}
+
+	tests := map[string]struct {
+		objects    []runtime.Object
+		wantPatch  []string
+		wantEvents []string
+	}{
+		"a StatefulSet": {
+			objects:   []runtime.Object{stateful(), ownedPod("db-0", statefulSets, "db", "db-2"), rotated("db-0")},
+			wantPatch: []string{"statefulsets/db"}, wantEvents: []string{"Normal ContentRollout StatefulSet/db"},
+		},
+		"a StatefulSet that replaces no pod by itself": {
+			objects: []runtime.Object{
+				stateful(func(s *appsv1.StatefulSet) { s.Spec.UpdateStrategy.Type = appsv1.OnDeleteStatefulSetStrategyType }),
+				ownedPod("db-0", statefulSets, "db", "db-2"), rotated("db-0"),
+			},
+			wantEvents: []string{"Normal OnDelete StatefulSet/db"},
+		},
+		"a StatefulSet whose pod is below the partition": {
+			objects: []runtime.Object{
+				stateful(func(s *appsv1.StatefulSet) {
+					s.Spec.UpdateStrategy.RollingUpdate = &appsv1.RollingUpdateStatefulSetStrategy{Partition: &one}
+				}),
+				ownedPod("db-0", statefulSets, "db", "db-2"), rotated("db-0"),
+			},
+			wantEvents: []string{"Normal BelowPartition StatefulSet/db"},
+		},
+		"a DaemonSet": {
+			objects: []runtime.Object{
+				agent, controllerRevision("agent-y", 3, "y"), ownedPod("agent-a", daemonSets, "agent", "y"), rotated("agent-a"),
+			},
+			wantPatch: []string{"daemonsets/agent"}, wantEvents: []string{"Normal ContentRollout DaemonSet/agent"},
+		},
+		"a paused Deployment": {
+			objects: []runtime.Object{
+				deployment(func(d *appsv1.Deployment) { d.Spec.Paused = true }), replicaSet("web-1", "1"),
+				ownedPod("web-1-a", replicaSets, "web-1", ""), rotated("web-1-a"),
+			},
+			wantEvents: []string{"Normal Paused Deployment/web"},
+		},
+		"a Deployment that asks never to be rolled, on its own metadata": {
+			objects: []runtime.Object{
+				deployment(func(d *appsv1.Deployment) { d.Annotations[annotation.Restart] = "never" }), replicaSet("web-1", "1"),
+				ownedPod("web-1-a", replicaSets, "web-1", ""), rotated("web-1-a"),
+			},
+			wantEvents: []string{"Normal RestartNever Deployment/web"},
+		},
+		"an Argo Rollout, through its ReplicaSet": {
+			objects:   []runtime.Object{argo("canary"), argoSet, ownedPod("canary-a", replicaSets, "canary-1", ""), rotated("canary-a")},
+			wantPatch: []string{"rollouts/canary"}, wantEvents: []string{"Normal ContentRollout Rollout/canary"},
+		},
+		"a StatefulSet under an owner that is named is the owner's": {
+			objects: []runtime.Object{
+				argo("canary"), stateful(func(s *appsv1.StatefulSet) { controlledBy(&s.ObjectMeta, argoRollout.Kind, "canary") }),
+				ownedPod("db-0", statefulSets, "db", "db-2"), rotated("db-0"),
+			},
+			wantPatch: []string{"rollouts/canary"}, wantEvents: []string{"Normal ContentRollout Rollout/canary"},
+		},
+		"a StatefulSet under an owner that is not named is rolled itself": {
+			objects: []runtime.Object{
+				stateful(func(s *appsv1.StatefulSet) { controlledBy(&s.ObjectMeta, foo, "thing") }),
+				ownedPod("db-0", statefulSets, "db", "db-2"), rotated("db-0"),
+			},
+			wantPatch: []string{"statefulsets/db"}, wantEvents: []string{"Normal ContentRollout StatefulSet/db"},
+		},
+		"a ReplicaSet that nothing controls": {
+			objects:    []runtime.Object{alone, ownedPod("alone-a", replicaSets, "alone", ""), rotated("alone-a")},
+			wantEvents: []string{"Normal NotRestartable ReplicaSet/alone"},
+		},
+		"a bare pod": {
+			objects:    []runtime.Object{ownedPod("bare", pods, "", ""), rotated("bare")},
+			wantEvents: []string{"Normal NotRestartable Pod/bare"},
+		},
+		"a Job's pod": {
+			objects:    []runtime.Object{ownedPod("migrate-a", job, "migrate", ""), rotated("migrate-a")},
+			wantEvents: []string{"Normal NotRestartable Job/migrate"},
+		},
+		"a pod whose ReplicaSet is not there": {
+			objects: []runtime.Object{ownedPod("web-1-a", replicaSets, "web-1", ""), rotated("web-1-a")},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				// The clock of a bubble is another one than that which made the objects.
+				objects := []runtime.Object{enabledNamespace()}
+				var custom []runtime.Object
+				for _, o := range test.objects {
+					switch o := o.DeepCopyObject().(type) {
+					case *unstructured.Unstructured:
+						custom = append(custom, o)
+					default:
+						objects = append(objects, o)
+					}
+				}
+				inBubble(objects)
+				c := start(t, objects, func(config *Config) {
+					config.OwnerKinds = []OwnerKind{argoRollout}
+					config.Dynamic = dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(),
+						map[schema.GroupVersionResource]string{argoRollout.Resource: "RolloutList"}, custom...)
+				})
+				defer c.stop()
+				time.Sleep(20 * time.Second)
+				if diff := cmp.Diff(test.wantPatch, c.patched); diff != "" {
+					t.Errorf("patches (-want +got)\n%s", diff)
+				}
+				if diff := cmp.Diff(test.wantEvents, c.events()); diff != "" {
+					t.Errorf("events (-want +got)\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
+// inBubble moves pods and statuses to the clock of the bubble.
+func inBubble(objects []runtime.Object) {
+	hourAgo, rotated := metav1.NewTime(time.Now().Add(-time.Hour)), metav1.NewTime(time.Now().Add(-10*time.Minute))
+	for _, o := range objects {
+		switch o := o.(type) {
+		case *corev1.Pod:
+			o.CreationTimestamp = hourAgo
+			o.Status.ContainerStatuses = []corev1.ContainerStatus{running("app", hourAgo.Time)}
+		case *secretsstore.SecretProviderClassPodStatus:
+			o.CreationTimestamp = hourAgo
+			o.ManagedFields[0].Time = &rotated
+		}
+	}
+}
+
+func TestOwnersStatus(t *testing.T) {
+	tests := map[string]struct {
+		change                 func(*unstructured.Unstructured)
+		wantComplete, wantTold bool
+	}{
+		"all replicas updated and available": {func(*unstructured.Unstructured) {}, true, true},
+		"one replica not available": {func(o *unstructured.Unstructured) {
+			o.Object["spec"].(map[string]any)["replicas"] = int64(2)
+		}, false, true},
+		"not observed, in a string": {func(o *unstructured.Unstructured) { o.SetGeneration(2) }, false, true},
+		"no status":                 {func(o *unstructured.Unstructured) { delete(o.Object, "status") }, false, false},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			o := argo("canary")
+			test.change(o)
+			w := slimOwner(argoRollout.Kind)(o)
+			if w.complete != test.wantComplete || w.untold == test.wantTold {
+				t.Errorf("complete %t, told %t; want %t, %t", w.complete, !w.untold, test.wantComplete, test.wantTold)
+			}
+		})
+	}
+}

@@ -1,0 +1,117 @@
+package watcher
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"sync"
+	"time"
+)
+
+// laggards finds mounts that the driver has not brought up to date although it
+// has done so for others of the same class: rotation is off, or it fails for
+// this pod, which the driver does not tell anyone (driver v1.6.0
+// pkg/secrets-store/nodeserver.go answers kubelet that all is well).
+type laggards struct {
+	caches  *caches
+	queue   *queue[classKey]
+	patient time.Duration // how long a mount may lag
+	tell    *teller
+	metrics *metrics
+
+	mu     sync.Mutex
+	counts map[classKey]int
+	newest map[classKey]map[string]string
+}
+
+// sync counts one class's laggards.
+func (l *laggards) sync(_ context.Context, k classKey) error {
+	now := time.Now()
+	mounts := l.caches.statuses.by(byClass, path(k.namespace, k.name))
+	newest, since := l.newestOf(mounts)
+	l.note(k, newest)
+	lagging, wait := 0, time.Duration(0)
+	for _, s := range mounts {
+		p := l.caches.podOf(s)
+		if p == nil || p.finished || maps.Equal(s.versions, newest) {
+			continue
+		}
+		if wait = l.patient - now.Sub(since); wait > 0 {
+			break
+		}
+		lagging++
+		l.tell.lags(l.caches.workloadOf(p), p, k.name, now.Sub(since))
+	}
+	if wait > 0 {
+		l.queue.AddAfter(k, wait)
+	}
+	l.count(k, lagging)
+	return nil
+}
+
+// newestOf answers the versions that came last, and since when the first of the
+// live mounts has had them.
+func (l *laggards) newestOf(mounts []*status) (newest map[string]string, since time.Time) {
+	var last time.Time
+	for _, s := range mounts {
+		if p := l.caches.podOf(s); p == nil || p.finished {
+			continue
+		}
+		if at := s.arrived(); newest == nil || at.After(last) {
+			newest, last = s.versions, at
+		}
+	}
+	since = last
+	for _, s := range mounts {
+		if at := s.arrived(); maps.Equal(s.versions, newest) && at.Before(since) && l.caches.podOf(s) != nil {
+			since = at
+		}
+	}
+	return newest, since
+}
+
+// arrived is when the mount got the content that it has.
+func (s *status) arrived() time.Time {
+	if s.Generation <= 1 || s.changed.IsZero() {
+		return s.CreationTimestamp.Time
+	}
+	return s.changed
+}
+
+// note counts a rotation when a class has other versions than before.
+func (l *laggards) note(k classKey, newest map[string]string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if newest == nil {
+		delete(l.newest, k)
+		return
+	}
+	if before, known := l.newest[k]; known && !maps.Equal(before, newest) {
+		l.metrics.rotations.Inc()
+	}
+	l.newest[k] = newest
+}
+
+func (l *laggards) count(k classKey, lagging int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.metrics.lagging.Add(float64(lagging - l.counts[k]))
+	if lagging == 0 {
+		delete(l.counts, k)
+		return
+	}
+	l.counts[k] = lagging
+}
+
+// lags tells once for each pod and content that it is left behind.
+func (t *teller) lags(w *workload, p *pod, class string, behind time.Duration) {
+	if w == nil {
+		w = p.alone()
+	}
+	if t.once(p.UID, reasonLagging+class) {
+		t.event(w, warning, reasonLagging, fmt.Sprintf(
+			"The driver has not brought %s of pod %s up to date for %s, though it has for others: "+
+				"is rotation enabled in the driver, and what does the provider log on node %s?",
+			class, p.Name, behind.Round(time.Second), p.node))
+	}
+}

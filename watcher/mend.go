@@ -1,0 +1,92 @@
+package watcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"keyroll.dev/internal/annotation"
+)
+
+// MendManager is the field manager of re-submissions. It differs from
+// [FieldManager], whose times in managedFields tell of rollouts alone.
+const MendManager = "keyroll-watcher-mend"
+
+// errLacking brings a workload back until the webhook has answered.
+var errLacking = errors.New("sent through the webhook again; its template still lacks annotations of the workload")
+
+// mender sends workloads through the webhook again whose template does not have
+// what stands on the workload itself, because the webhook was away when that
+// was written, or the namespace was opted in later.
+type mender struct {
+	caches  *caches
+	applier *applier
+	queue   *queue[key]
+	metrics *metrics
+	log     *slog.Logger
+}
+
+// sync sends one workload, if that can help. Whether it did is seen the next time.
+func (m *mender) sync(ctx context.Context, k key) error {
+	w := m.caches.workload(k)
+	if w == nil || !m.caches.enabled(k.namespace) || !w.lacking() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, patchTimeout)
+	defer cancel()
+	_, err := m.applier.resubmit(ctx, w)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil
+	case apierrors.IsConflict(err): // it went through the webhook for another reason
+		m.queue.Add(k)
+		return nil
+	case err != nil:
+		m.metrics.mends.WithLabelValues(mendRefused).Inc()
+		return fmt.Errorf("send workload through the webhook again: %w", err)
+	}
+	m.metrics.mends.WithLabelValues(mendSent).Inc()
+	m.log.Info("Workload sent through the webhook again", w.attrs()...)
+	return errLacking
+}
+
+// lacking reports whether the template differs from what the webhook would
+// have made of it: a key of the workload's that it does not have, or one that
+// the webhook copied earlier and that is another or none on the workload now.
+func (w *workload) lacking() bool {
+	if w.kind == pods || w.owner.uid != "" || w.DeletionTimestamp != nil {
+		return false
+	}
+	// What the webhook refuses to copy, it refuses every time.
+	if _, problems := annotation.Parse(w.asked()); len(problems) > 0 {
+		return false
+	}
+	copied := strings.Split(w.template[annotation.FromWorkload], ",")
+	for _, row := range annotation.Table {
+		if !shapesPods(row) {
+			continue
+		}
+		wanted, set := w.Annotations[row.Key]
+		value, there := w.template[row.Key]
+		follows := slices.Contains(copied, strings.TrimPrefix(row.Key, annotation.Prefix))
+		if set && !there || follows && there && (!set || value != wanted) {
+			return true
+		}
+	}
+	return false
+}
+
+// shapesPods reports whether an annotation on a workload belongs into its
+// template. The others are read where they stand.
+func shapesPods(row annotation.Row) bool {
+	switch row.Key {
+	case annotation.Restart, annotation.RestartOn:
+		return false
+	}
+	return row.Where != annotation.OnNamespace
+}

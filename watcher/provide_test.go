@@ -1,0 +1,258 @@
+package watcher
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	metadatafake "k8s.io/client-go/metadata/fake"
+
+	"keyroll.dev/internal/annotation"
+	"keyroll.dev/internal/dependency"
+	"keyroll.dev/internal/secretsstore"
+)
+
+// classesOf answers the generated classes that exist.
+func (c *cluster) classesOf() map[string]secretsstore.SecretProviderClassSpec {
+	c.t.Helper()
+	list, err := c.controller.config.Driver.Classes(shop).List(c.t.Context(), metav1.ListOptions{})
+	c.must(err)
+	specs := map[string]secretsstore.SecretProviderClassSpec{}
+	for _, class := range list.Items {
+		specs[class.Name] = class.Spec
+	}
+	return specs
+}
+
+func asking(objects string) *appsv1.Deployment {
+	return deployment(func(d *appsv1.Deployment) {
+		d.Spec.Template.Annotations = map[string]string{
+			annotation.Objects: objects, annotation.ClientID: "22222222-2222-2222-2222-222222222222",
+		}
+	})
+}
+
+func TestAClassIsProvidedHealedAndCollected(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, []runtime.Object{enabledNamespace(), asking("db-password")})
+		defer c.stop()
+		time.Sleep(time.Second)
+		created := c.classesOf()
+		if len(created) != 1 {
+			t.Fatalf("classes %v, want one", created)
+		}
+		var name string
+		for name = range created {
+		}
+		classes := c.controller.config.Driver.Classes(shop)
+
+		edited, err := classes.Get(t.Context(), name, metav1.GetOptions{})
+		c.must(err)
+		edited.Spec.Parameters["keyvaultName"] = "another"
+		_, err = classes.Update(t.Context(), edited, metav1.UpdateOptions{})
+		c.must(err)
+		time.Sleep(time.Second)
+		if diff := cmp.Diff(created, c.classesOf()); diff != "" {
+			t.Errorf("after an edit (-want +got)\n%s", diff)
+		}
+
+		c.must(classes.Delete(t.Context(), name, metav1.DeleteOptions{}))
+		time.Sleep(time.Second)
+		if diff := cmp.Diff(created, c.classesOf()); diff != "" {
+			t.Errorf("after a deletion (-want +got)\n%s", diff)
+		}
+
+		c.must(c.kube.AppsV1().Deployments(shop).Delete(t.Context(), "web", metav1.DeleteOptions{}))
+		time.Sleep(59 * time.Minute)
+		if len(c.classesOf()) != 1 {
+			t.Error("the class went before its retention")
+		}
+		time.Sleep(2 * time.Minute)
+		if left := c.classesOf(); len(left) != 0 {
+			t.Errorf("classes %v are left after the retention", left)
+		}
+	})
+}
+
+func TestWhatKeepsAClass(t *testing.T) {
+	record := dependency.Record{V: dependency.Version, Vault: "shop-kv", Objects: []string{"secret/db-password"}, ClientID: "22222222-2222-2222-2222-222222222222", TenantID: "11111111-1111-1111-1111-111111111111"}
+	record.SecretProviderClass = record.ClassName()
+	tests := map[string]struct {
+		objects []runtime.Object
+		want    bool
+	}{
+		"nothing":                          {nil, false},
+		"a status of the driver":           {[]runtime.Object{podStatus("gone", record.ClassName(), "v1", 1, noon)}, true},
+		"a pod that mounts it":             {[]runtime.Object{injectedPod("some", "web-1", record.ClassName())}, true},
+		"not being Keyroll's":              {[]runtime.Object{foreign(record.Class(shop))}, true},
+		"not being named as Keyroll names": {[]runtime.Object{renamed(record.Class(shop), "mine")}, true},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				objects := append([]runtime.Object{enabledNamespace()}, test.objects...)
+				if len(test.objects) == 0 || !isClass(test.objects[0]) {
+					objects = append(objects, record.Class(shop))
+				}
+				c := start(t, objects)
+				defer c.stop()
+				time.Sleep(2 * time.Hour)
+				if kept := len(c.classesOf()) == 1; kept != test.want {
+					t.Errorf("kept %t, want %t", kept, test.want)
+				}
+			})
+		})
+	}
+}
+
+func isClass(o runtime.Object) bool {
+	_, is := o.(*secretsstore.SecretProviderClass)
+	return is
+}
+
+func foreign(c *secretsstore.SecretProviderClass) *secretsstore.SecretProviderClass {
+	c.Labels = nil
+	return c
+}
+
+func renamed(c *secretsstore.SecretProviderClass, name string) *secretsstore.SecretProviderClass {
+	c.Name = name
+	return c
+}
+
+func TestAPodsRecordIsBelievedOnlyWhereItMayBe(t *testing.T) {
+	record := dependency.Record{V: dependency.Version, Vault: "shop-kv", Objects: []string{"secret/db-password"}, ClientID: "22222222-2222-2222-2222-222222222222", TenantID: "11111111-1111-1111-1111-111111111111"}
+	record.SecretProviderClass = record.ClassName()
+	recorded := func(text string) *corev1.Pod {
+		p := injectedPod("job-a", "none", record.ClassName())
+		p.OwnerReferences = nil
+		p.Annotations[annotation.Dependencies] = text
+		return p
+	}
+	otherVault := enabledNamespace()
+	otherVault.Annotations[annotation.AllowedVaults] = "other-kv"
+	tests := map[string]struct {
+		namespace   *corev1.Namespace
+		pod         *corev1.Pod
+		wantClass   bool
+		wantWarning bool
+	}{
+		"a record in an opted-in namespace":   {enabledNamespace(), recorded(record.Encode()), true, false},
+		"a namespace that is not opted in":    {&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: shop}}, recorded(record.Encode()), false, false},
+		"a vault that is not allowed":         {otherVault, recorded(record.Encode()), false, true},
+		"another content under the same name": {enabledNamespace(), recorded(strings.Replace(record.Encode(), "shop-kv", "evil-kv", 1)), false, true},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := start(t, []runtime.Object{test.namespace, test.pod})
+				defer c.stop()
+				time.Sleep(time.Minute)
+				if made := len(c.classesOf()) == 1; made != test.wantClass {
+					t.Errorf("class made: %t, want %t", made, test.wantClass)
+				}
+				var want []string
+				if test.wantWarning {
+					want = []string{"Warning DependenciesNotBelieved Pod/job-a"}
+				}
+				if diff := cmp.Diff(want, c.events()); diff != "" {
+					t.Errorf("events (-want +got)\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
+func TestASecretThatBelongsToSomebodyElseWithholdsTheClass(t *testing.T) {
+	const client = "22222222-2222-2222-2222-222222222222"
+	named := func(name, objects string, age time.Duration) *appsv1.Deployment {
+		return deployment(func(d *appsv1.Deployment) {
+			d.Name, d.UID = name, types.UID(name+"-uid")
+			d.CreationTimestamp = metav1.NewTime(noon.Add(-age))
+			d.Spec.Template.Annotations = map[string]string{
+				annotation.Objects: objects, annotation.ClientID: client, annotation.Secret: "shared",
+			}
+		})
+	}
+	own := syncingClass("by-hand", "shared")
+	tests := map[string]struct {
+		objects    []runtime.Object
+		unmanaged  bool
+		wantMade   int
+		wantEvents []string
+	}{
+		"nobody has it":                  {[]runtime.Object{named("web", "a", 0)}, false, 1, nil},
+		"two workloads ask for the same": {[]runtime.Object{named("web", "a", 0), named("api", "a", 0)}, false, 1, nil},
+		"two workloads ask for different ones": {
+			[]runtime.Object{named("new", "a", 0), named("old", "b", time.Hour)}, false, 1,
+			[]string{"Warning SecretProviderClassWithheld Deployment/new"},
+		},
+		"a class of the user's own fills it": {
+			[]runtime.Object{named("web", "a", 0), own}, false, 1,
+			[]string{"Warning SecretProviderClassWithheld Deployment/web"},
+		},
+		"a Secret that the driver does not fill": {
+			[]runtime.Object{named("web", "a", 0)}, true, 0,
+			[]string{"Warning SecretProviderClassWithheld Deployment/web"},
+		},
+		"a Secret that the driver fills": {[]runtime.Object{named("web", "a", 0), managedSecret("shared", "x")}, false, 1, nil},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := start(t, append([]runtime.Object{enabledNamespace()}, test.objects...), func(config *Config) {
+					if test.unmanaged {
+						there := &metav1.PartialObjectMetadata{ObjectMeta: meta("shared")}
+						there.APIVersion, there.Kind = "v1", "Secret"
+						scheme := metadatafake.NewTestScheme()
+						if err := metav1.AddMetaToScheme(scheme); err != nil {
+							t.Fatal(err)
+						}
+						config.Metadata = metadatafake.NewSimpleMetadataClient(scheme, there)
+					}
+				})
+				defer c.stop()
+				time.Sleep(5 * time.Minute)
+				if got := len(c.classesOf()); got != test.wantMade {
+					t.Errorf("%d classes, want %d: %v", got, test.wantMade, c.classesOf())
+				}
+				if diff := cmp.Diff(test.wantEvents, c.events()); diff != "" {
+					t.Errorf("events (-want +got)\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
+func TestChangedObjectsOfANamedSecretAreNotHeldUpByOlderPods(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		with := func(objects string) *appsv1.Deployment {
+			d := asking(objects)
+			d.Spec.Template.Annotations[annotation.Secret] = "shared"
+			return d
+		}
+		c := start(t, []runtime.Object{enabledNamespace(), with("a")})
+		defer c.stop()
+		time.Sleep(time.Second)
+		var first string
+		for first = range c.classesOf() {
+		}
+		_, err := c.kube.CoreV1().Pods(shop).Create(t.Context(), injectedPod("web-1-a", "web-1", first), metav1.CreateOptions{})
+		c.must(err)
+		changed := with("a,b")
+		changed.Generation = 2
+		_, err = c.kube.AppsV1().Deployments(shop).Update(t.Context(), changed, metav1.UpdateOptions{})
+		c.must(err)
+		time.Sleep(time.Second)
+		if got := c.classesOf(); len(got) != 2 {
+			t.Errorf("%d classes, want the older pod's and the new one", len(got))
+		}
+	})
+}

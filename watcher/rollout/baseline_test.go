@@ -1,0 +1,461 @@
+package rollout
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestBaselineFollowsThePods(t *testing.T) {
+	classAt := func(v string) map[string]ClassBaseline {
+		return map[string]ClassBaseline{class: newClassBaseline(versions(v), now)}
+	}
+	was := ranOn("v1", at(time.Minute))
+	was.Stamp = "aa-2"
+	stamped := func(p Pod) Pod { p.Stamp = "aa-2"; return p }
+	onV2 := func(name string) Pod {
+		p := stamped(firstMount(name))
+		p.Mounts[0].Status.Versions = versions("v2")
+		return p
+	}
+	riddle := func(name, v string) Pod { // inherited: it cannot be told what it started with
+		p := rotated(name, v, at(5*time.Second))
+		p.Mounts[0].Status.Created = t0.Add(-time.Hour)
+		return p
+	}
+	starting := onV2("web-b")
+	starting.Started = time.Time{}
+	older := firstMount("web-b")
+
+	withSecret := func(b Baseline) Baseline {
+		b.Secrets = map[string]SecretBaseline{"old": {Digest: "x"}}
+		return b
+	}
+
+	tests := map[string]struct {
+		was  Baseline
+		pods []Pod
+		want Baseline
+	}{
+		"a Secret that is consumed no longer is forgotten": {withSecret(was), []Pod{stamped(firstMount("web-a"))}, was},
+		"a Secret is not forgotten while pods differ":      {withSecret(was), []Pod{onV2("web-a"), stamped(firstMount("web-b"))}, withSecret(was)},
+		"first sight records what all run on":              {Baseline{}, []Pod{stamped(firstMount("web-a")), stamped(firstMount("web-b"))}, Baseline{Stamp: "aa-2", Classes: classAt("v1")}},
+		"first sight without pods records nothing":         {Baseline{}, nil, Baseline{}},
+		"first sight of starting pods records nothing":     {Baseline{}, []Pod{starting}, Baseline{}},
+		"first sight of pods that differ records no versions": {
+			Baseline{}, []Pod{stamped(firstMount("web-a")), onV2("web-b")}, Baseline{},
+		},
+		"first sight of what cannot be told records what all have": {
+			Baseline{}, []Pod{stamped(riddle("web-a", "v1")), stamped(riddle("web-b", "v1"))}, Baseline{Stamp: "aa-2", Classes: classAt("v1")},
+		},
+		"first sight of what cannot be told, and differs, records nothing": {
+			Baseline{}, []Pod{stamped(riddle("web-a", "v1")), stamped(riddle("web-b", "v2"))}, Baseline{},
+		},
+		"first sight of a stale pod does not take its versions for what runs": {
+			Baseline{}, []Pod{stamped(rotated("web-a", "v2", at(time.Hour))), onV2("web-b")}, Baseline{},
+		},
+		"first sight of a status of another pod records nothing": {
+			Baseline{}, []Pod{func() Pod { p := stamped(firstMount("web-a")); p.Mounts[0].Status.Owner = "other"; return p }()}, Baseline{},
+		},
+		"first sight of a pod without a status records nothing": {
+			Baseline{}, []Pod{func() Pod { p := stamped(firstMount("web-a")); p.Mounts[0].Status = nil; return p }()}, Baseline{},
+		},
+		"pods that all run on something else replace the record": {
+			was, []Pod{onV2("web-a"), onV2("web-b")}, Baseline{Stamp: "aa-2", Classes: classAt("v2")},
+		},
+		"one that still starts leaves the record":        {was, []Pod{onV2("web-a"), starting}, was},
+		"one of an older revision leaves the record":     {was, []Pod{onV2("web-a"), older}, was},
+		"pods that differ leave the record":              {was, []Pod{onV2("web-a"), stamped(firstMount("web-b"))}, was},
+		"a stale pod leaves the record":                  {was, []Pod{stamped(rotated("web-a", "v2", at(time.Hour)))}, was},
+		"no pods leave the record":                       {was, nil, was},
+		"a class that is mounted no longer is forgotten": {Baseline{Stamp: "aa-2", Classes: map[string]ClassBaseline{"old": {Digest: "x"}, class: was.Classes[class]}}, []Pod{stamped(firstMount("web-a"))}, was},
+		"pods without the class do not matter to it": {
+			was, []Pod{onV2("web-a"), func() Pod { p := stamped(firstMount("web-b")); p.Mounts = nil; return p }()}, Baseline{Stamp: "aa-2", Classes: classAt("v2")},
+		},
+		"a class is not forgotten while pods differ": {
+			Baseline{Stamp: "aa-2", Classes: map[string]ClassBaseline{"old": {Digest: "x"}, class: was.Classes[class]}}, []Pod{onV2("web-a"), stamped(firstMount("web-b"))},
+			Baseline{Stamp: "aa-2", Classes: map[string]ClassBaseline{"old": {Digest: "x"}, class: was.Classes[class]}},
+		},
+		"a stamp that somebody put back is recorded once all run on known content": {
+			Baseline{Stamp: "bb-3", Classes: was.Classes}, []Pod{stamped(firstMount("web-a"))}, was,
+		},
+		"a stamp that somebody put back is not recorded while pods differ": {
+			Baseline{Stamp: "bb-3", Classes: was.Classes}, []Pod{stamped(firstMount("web-a")), onV2("web-b")}, Baseline{Stamp: "bb-3", Classes: was.Classes},
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := onePod(Pod{})
+			s.Pods, s.Workload.Stamp, s.Baseline = tt.pods, "aa-2", tt.was
+			got := Decide(now, s, defaults()).Baseline
+			if !got.Same(tt.want) {
+				t.Errorf("Baseline = %+v\nwant %+v", got, tt.want)
+			}
+			for name, c := range got.Classes {
+				if want := tt.want.Classes[name]; c.Digest == want.Digest && !cmp.Equal(c.Versions, want.Versions) {
+					t.Errorf("Versions = %v, want %v", c.Versions, want.Versions)
+				}
+			}
+		})
+	}
+}
+
+func TestBaselineIsConfirmed(t *testing.T) {
+	s := onePod(firstMount("web"))
+	s.Baseline = ranOn("v1", at(time.Minute))
+	s.Baseline.Secrets = map[string]SecretBaseline{env: {Digest: "A", Since: at(time.Minute)}}
+	s.Secrets = map[string]Secret{env: {Digest: "A", Trigger: true}}
+	got := Decide(now, s, defaults()).Baseline
+	if !got.Classes[class].Since.Equal(now) || !got.Secrets[env].Since.Equal(now) {
+		t.Errorf("Baseline = %+v, want it confirmed at %v", got, now)
+	}
+	if !got.Same(s.Baseline) {
+		t.Error("a later time alone asks for a write")
+	}
+	if !s.Baseline.Classes[class].Since.Equal(at(time.Minute)) {
+		t.Error("the State's own Baseline was changed")
+	}
+}
+
+func TestBaselineOfASecret(t *testing.T) {
+	record := func(digest string, change ...func(*SecretBaseline)) map[string]SecretBaseline {
+		b := SecretBaseline{Digest: digest, Since: at(time.Minute)}
+		for _, c := range change {
+			c(&b)
+		}
+		return map[string]SecretBaseline{env: b}
+	}
+	unsettled := func(b *SecretBaseline) { b.Unsettled = true }
+	answered := func(digests ...string) func(*SecretBaseline) {
+		return func(b *SecretBaseline) { b.Answered = digests }
+	}
+	tests := map[string]struct {
+		was    map[string]SecretBaseline
+		secret Secret
+		others []Pod
+		want   map[string]SecretBaseline
+	}{
+		"one more that may have started on another one": {
+			record("A"), Secret{Digest: "B", Trigger: true, Since: at(time.Hour)}, []Pod{consumer(at(5 * time.Second))}, record("A"),
+		},
+		"first sight":                          {nil, Secret{Digest: "A", Trigger: true}, nil, record("A")},
+		"first sight of one for env alone":     {nil, Secret{Digest: "A", Env: true}, nil, record("A")},
+		"not consumed":                         {nil, Secret{Digest: "A"}, nil, nil},
+		"hidden":                               {nil, Secret{Digest: "A", Trigger: true, Hidden: true}, nil, nil},
+		"away at first sight":                  {nil, Secret{Trigger: true}, nil, nil},
+		"away later":                           {record("A"), Secret{Trigger: true}, nil, record("A")},
+		"changed, and a pod lacks it":          {record("A"), Secret{Digest: "B", Trigger: true}, nil, record("A")},
+		"changed, and the pod has it":          {record("A"), Secret{Digest: "B", Trigger: true, Changed: t0.Add(-time.Hour)}, nil, record("B")},
+		"an unsettled one that has lasted":     {record("A", unsettled), Secret{Digest: "A", Trigger: true, Changed: t0.Add(-time.Hour)}, nil, record("A")},
+		"an unsettled one that cannot be told": {record("A", unsettled), Secret{Digest: "A", Trigger: true}, nil, record("A", unsettled)},
+		"what was answered stays answered":     {record("A", answered("A")), Secret{Digest: "A", Trigger: true}, nil, record("A", answered("A"))},
+		"a pod that may have started on another one unsettles the record": {
+			record("A"), Secret{Digest: "B", Trigger: true, Since: at(time.Hour)}, []Pod{consumer(at(time.Hour))}, record("A", unsettled),
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := onePod(consumer(at(5 * time.Second)))
+			for _, p := range tt.others {
+				p.UID = "other"
+				s.Pods = append(s.Pods, p)
+			}
+			s.Secrets, s.Baseline = map[string]Secret{env: tt.secret}, Baseline{Secrets: tt.was}
+			got := Decide(now, s, defaults()).Baseline
+			if want := (Baseline{Secrets: tt.want}); !got.Same(want) {
+				t.Errorf("Baseline = %+v\nwant %+v", got, want)
+			}
+		})
+	}
+}
+
+// TestRecordIsWhole has one dependency of two of which it cannot be told what
+// all pods run on: then nothing is forgotten, and no other stamp recorded.
+func TestRecordIsWhole(t *testing.T) {
+	old := map[string]ClassBaseline{"old": {Digest: "x"}}
+	tests := map[string]struct {
+		change func(*State)
+		want   bool
+	}{
+		"all can be told":       {func(*State) {}, true},
+		"a class cannot":        {func(s *State) { s.Pods[0] = rotated("web", "v2", at(time.Hour)) }, false},
+		"a Secret cannot":       {func(s *State) { s.Secrets[env] = Secret{Digest: "B", Trigger: true, Since: at(2 * time.Minute)} }, false},
+		"a Secret is not there": {func(s *State) { s.Secrets[env] = Secret{Trigger: true} }, false},
+		"one of two Secrets cannot": {func(s *State) {
+			s.Secrets["a"] = Secret{Digest: "B", Trigger: true, Since: at(2 * time.Minute)}
+			s.Baseline.Secrets["a"] = SecretBaseline{Digest: "A"}
+		}, false},
+		"one of two classes cannot": {func(s *State) {
+			st := *s.Pods[0].Mounts[0].Status
+			st.Generation, st.Changed = 2, at(time.Hour)
+			s.Pods[0].Mounts = append([]Mount{{Class: "a", Status: &st}}, s.Pods[0].Mounts...)
+		}, false},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := onePod(firstMount("web"))
+			s.Secrets = map[string]Secret{env: {Digest: "A", Trigger: true}}
+			s.Baseline = Baseline{Stamp: "aa-2", Classes: old, Secrets: map[string]SecretBaseline{env: {Digest: "A", Since: at(time.Minute)}}}
+			s.Pods[0].Created = at(2 * time.Minute)
+			s.Pods[0].Mounts[0].Status.Created = at(2 * time.Minute)
+			s.Pods[0].Started = at(2 * time.Minute)
+			tt.change(&s)
+			s.Workload.Never = true
+			b := Decide(now, s, defaults()).Baseline
+			if _, kept := b.Classes["old"]; kept == tt.want {
+				t.Errorf("what is depended on no longer is kept: %v, want %v: %+v", kept, !tt.want, b)
+			}
+			if recorded := b.Stamp == ""; recorded != tt.want {
+				t.Errorf("the template's stamp is recorded: %v, want %v", recorded, tt.want)
+			}
+		})
+	}
+}
+
+// TestFeedsAreRecorded tells when what the statuses agree on is taken for what
+// the recorded digest was made from.
+func TestFeedsAreRecorded(t *testing.T) {
+	feedsAfter := func(s State) string { return s.feedsOf(env) }
+	was := func(s State) string { return s.Baseline.Secrets[env].Feeds }
+	start := func() State {
+		s := alone(freshEnv(Republishing))
+		s.Baseline = Baseline{Secrets: map[string]SecretBaseline{env: {Digest: "A", Since: t0, Feeds: "before", Answered: []string{"A"}}}}
+		return s
+	}
+	tests := map[string]struct {
+		change   func(*State)
+		look     time.Duration
+		want     func(State) string
+		answered []string
+	}{
+		"agreed for long":    {func(*State) {}, 10 * time.Second, feedsAfter, nil},
+		"agreed just now":    {func(*State) {}, 9 * time.Second, was, []string{"A"}},
+		"the Secret differs": {both(writes("B", 0), func(s *State) { s.Workload.Never = true }), 10 * time.Second, was, []string{"A"}},
+		"no record of before": {func(s *State) {
+			s.Baseline.Secrets[env] = SecretBaseline{Digest: "A", Since: t0, Answered: []string{"A"}}
+		}, 10 * time.Second, feedsAfter, []string{"A"}},
+		"first sight": {func(s *State) { s.Baseline = Baseline{} }, 0, feedsAfter, nil},
+		"disagreeing": {func(s *State) {
+			c := s.Classes[class]
+			c.Feeds = append([]Status{*rotated("api", "v2", now).Mounts[0].Status}, c.Feeds...)
+			s.Classes = map[string]Class{class: c}
+		}, 10 * time.Second, was, []string{"A"}},
+		"a pod is stale": {func(s *State) {
+			s.Pods[0].Mounts = []Mount{{Class: "other", Status: rotated("web-a", "v2", at(time.Hour)).Mounts[0].Status}}
+			s.Workload.Never = true
+		}, 10 * time.Second, was, []string{"A"}},
+		"a pod below the partition is stale": {func(s *State) {
+			s.Pods[0].Mounts = []Mount{{Class: "other", Status: rotated("web-a", "v2", at(time.Hour)).Mounts[0].Status}}
+			s.Workload.Partition = 1
+		}, 10 * time.Second, was, []string{"A"}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := start()
+			tt.change(&s)
+			want := tt.want(s)
+			got := live(s, defaults(), looks(tt.look)...).Baseline.Secrets[env]
+			if got.Feeds != want {
+				t.Errorf("Feeds = %q, want %q", got.Feeds, want)
+			}
+			if diff := cmp.Diff(tt.answered, got.Answered); diff != "" {
+				t.Errorf("Answered (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestLostRecord has a watcher end between its patch and its record.
+func TestLostRecord(t *testing.T) {
+	roll := func() (State, Decision) {
+		s := freshEnv(Polling)
+		d := live(s, defaults(), append([]moment{{time.Second, both(polls(1, "v2"), writes("B", time.Second))}}, looks(4*time.Second)...)...)
+		return s, d
+	}
+	_, rolled := roll()
+	if rolled.Action != Roll {
+		t.Fatalf("does not roll: %s", rolled.Message)
+	}
+	// after is what the next watcher finds: new pods with the stamp, the old record.
+	after := func() State {
+		s, _ := roll()
+		s.Baseline = ranOn("v1", at(time.Minute))
+		s.Baseline.Secrets = map[string]SecretBaseline{env: {Digest: "A", Since: at(time.Minute), Answered: []string{"0"}}}
+		s.Workload.Stamp = rolled.Stamp
+		for i, p := range s.Pods {
+			p.Stamp, p.Created, p.Started = rolled.Stamp, now.Add(time.Minute), now.Add(time.Minute+5*time.Second)
+			st := *p.Mounts[0].Status
+			st.Created, st.Changed, st.Versions = p.Created, p.Created, versions("v2")
+			p.Mounts = []Mount{{Class: class, Status: &st}}
+			s.Pods[i] = p
+		}
+		s.Secrets = map[string]Secret{env: {Digest: "B", Env: true, Trigger: true}}
+		feed(&s)
+		return s
+	}
+	inherit := func(s *State) {
+		for i := range s.Pods {
+			s.Pods[i].Mounts[0].Status.Created = t0
+			s.Pods[i].Mounts[0].Status.Generation = 7
+		}
+	}
+	tests := map[string]struct {
+		change     func(*State)
+		want       Reason
+		wantSecret SecretBaseline
+		wantClass  string
+	}{
+		"everything as it was answered":              {func(*State) {}, UpToDate, SecretBaseline{Digest: "B", Answered: []string{"B"}}, digestOf(versions("v2"))},
+		"statuses are inherited":                     {inherit, UpToDate, SecretBaseline{Digest: "B", Answered: []string{"B"}}, digestOf(versions("v2"))},
+		"the Secret changed since":                   {writes("C", time.Minute), Gathering, SecretBaseline{Digest: "A", Unsettled: true, Answered: []string{"0"}}, digestOf(versions("v2"))},
+		"the Secret came back to what it was before": {writes("A", time.Minute), Gathering, SecretBaseline{Digest: "A", Unsettled: true, Answered: []string{"0"}}, digestOf(versions("v2"))},
+		"the Secret is away":                         {writes("", 0), UpToDate, SecretBaseline{Digest: "A", Answered: []string{"0"}, Unsettled: true}, digestOf(versions("v2"))},
+		"versions changed since, and statuses are inherited": {func(s *State) {
+			inherit(s)
+			for i := range s.Pods {
+				s.Pods[i].Mounts[0].Status.Versions = versions("v3")
+			}
+			feed(s)
+		}, StatusInherited, SecretBaseline{Digest: "B", Answered: []string{"B"}}, digestOf(versions("v3"))},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := after()
+			tt.change(&s)
+			d := Decide(now.Add(2*time.Minute), s, defaults())
+			if d.Reason != tt.want {
+				t.Errorf("Reason = %s (%s), want %s", d.Reason, d.Message, tt.want)
+			}
+			got := d.Baseline.Secrets[env]
+			got.Since, got.Feeds = time.Time{}, ""
+			if diff := cmp.Diff(tt.wantSecret, got); diff != "" {
+				t.Errorf("record of the Secret (-want +got):\n%s", diff)
+			}
+			if got := d.Baseline.Classes[class].Digest; got != tt.wantClass {
+				t.Errorf("record of the class = %q, want %q", got, tt.wantClass)
+			}
+		})
+	}
+}
+
+// TestLostRecordIsRecoveredWhenTheSecretIsBack has the Secret away when the next watcher starts.
+func TestLostRecordIsRecoveredWhenTheSecretIsBack(t *testing.T) {
+	capped := func(c content) string { return newStamp(c.fingerprint(true), 9) }
+	settled := func(c content) string { return newStamp(c.fingerprint(false), 9) }
+	tests := map[string]struct {
+		stamp  func(content) string
+		first  map[string]Secret
+		want   SecretBaseline
+		reason Reason
+	}{
+		"it was there all the time": {settled, nil, SecretBaseline{Digest: "A", Answered: []string{"A"}}, UpToDate},
+		"it was away":               {settled, map[string]Secret{env: {Trigger: true}}, SecretBaseline{Digest: "A", Answered: []string{"A"}}, UpToDate},
+		"one that is not consumed is away": {
+			settled, map[string]Secret{env: {Digest: "A", Trigger: true}, "x": {}}, SecretBaseline{Digest: "A", Answered: []string{"A"}}, UpToDate,
+		},
+		"one that is hidden is away": {
+			settled, map[string]Secret{env: {Digest: "A", Trigger: true}, "x": {Hidden: true, Env: true}}, SecretBaseline{Digest: "A", Answered: []string{"A"}}, UpToDate,
+		},
+		"the roll could not wait": {capped, nil, SecretBaseline{Digest: "A", Unsettled: true, Answered: []string{"0", "A"}}, SecretSettling},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := onePod(firstMount("web"))
+			s.Secrets = map[string]Secret{env: {Digest: "A", Trigger: true}}
+			s.Workload.Stamp = tt.stamp(newestContent(s))
+			s.Pods[0].Stamp = s.Workload.Stamp
+			s.Workload.Stamp, s.Pods[0].Stamp = tt.stamp(newestContent(s)), tt.stamp(newestContent(s))
+			s.Baseline = Baseline{Stamp: "aa-2", Secrets: map[string]SecretBaseline{env: {Digest: "0", Since: t0}}}
+			if tt.first != nil {
+				now := s
+				now.Secrets = tt.first
+				d := Decide(at(time.Hour), now, defaults())
+				s.Memory, s.Baseline = d.Memory, d.Baseline
+			}
+			d := decideAfter(3*time.Second, s, defaults())
+			if d.Reason != tt.reason {
+				t.Errorf("Reason = %s (%s), want %s", d.Reason, d.Message, tt.reason)
+			}
+			got := d.Baseline.Secrets[env]
+			got.Since, got.Feeds = time.Time{}, ""
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("record of the Secret (-want +got):\n%s", diff)
+			}
+			if d.Baseline.Stamp != s.Workload.Stamp {
+				t.Errorf("Stamp = %q, want the template's %q", d.Baseline.Stamp, s.Workload.Stamp)
+			}
+		})
+	}
+}
+
+func TestAnswered(t *testing.T) {
+	tests := map[string]struct {
+		was     SecretBaseline
+		feeds   string
+		settled bool
+		want    SecretBaseline
+	}{
+		"with other versions":          {SecretBaseline{Digest: "A", Feeds: "v1", Answered: []string{"A"}}, "v2", true, SecretBaseline{Digest: "B", Feeds: "v2", Answered: []string{"B"}}},
+		"with the same versions":       {SecretBaseline{Digest: "A", Feeds: "v1", Answered: []string{"A"}}, "v1", true, SecretBaseline{Digest: "B", Feeds: "v1", Answered: []string{"A", "B"}}},
+		"once more":                    {SecretBaseline{Digest: "A", Feeds: "v1", Answered: []string{"B", "A"}}, "v1", true, SecretBaseline{Digest: "B", Feeds: "v1", Answered: []string{"B", "A"}}},
+		"unsettled":                    {SecretBaseline{Digest: "A", Feeds: "v1"}, "", false, SecretBaseline{Digest: "B", Unsettled: true, Answered: []string{"A", "B"}}},
+		"unsettled, never seen before": {SecretBaseline{}, "", false, SecretBaseline{Digest: "B", Unsettled: true, Answered: []string{"B"}}},
+		"the oldest is forgotten":      {SecretBaseline{Feeds: "v1", Answered: []string{"1", "2", "3", "4", "5", "6", "7", "8"}}, "v1", true, SecretBaseline{Digest: "B", Feeds: "v1", Answered: []string{"2", "3", "4", "5", "6", "7", "8", "B"}}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			tt.want.Since = now
+			if diff := cmp.Diff(tt.want, tt.was.answered("B", tt.feeds, now, tt.settled)); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestFightingWriters has two writers fill a Secret in turn, every four minutes,
+// while pods crash and start on what they find.
+func TestFightingWriters(t *testing.T) {
+	s := alone(freshEnv(Republishing))
+	rolls := 0
+	look := func(after time.Duration) {
+		d := Decide(now.Add(after), s, defaults())
+		s.Memory, s.Baseline = d.Memory, d.Baseline
+		if d.Action != Roll {
+			return
+		}
+		rolls++
+		s.Workload.Stamp = d.Stamp
+		s.Workload.Generation++
+		s.Workload.ObservedGeneration++
+		s.Pods = append([]Pod(nil), s.Pods...)
+		for i := range s.Pods {
+			s.Pods[i].Stamp, s.Pods[i].Started = d.Stamp, now.Add(after+5*time.Second)
+			s.Pods[i].UID += "'"
+		}
+	}
+	step := 30 * time.Second
+	for i := range 240 { // two hours
+		after := time.Duration(i) * step
+		switch i % 16 {
+		case 0:
+			writes("B", after)(&s)
+		case 4:
+			s.Pods = append([]Pod(nil), s.Pods...)
+			s.Pods[0].Started = now.Add(after)
+		case 8:
+			writes("A", after)(&s)
+		}
+		look(after)
+	}
+	if rolls > 1 {
+		t.Errorf("rolled %d times during the fight, want once at most", rolls)
+	}
+	before := rolls
+	for i := range 40 { // and then the fight is over
+		look(2*time.Hour + time.Duration(i)*step)
+	}
+	if rolls != before+1 {
+		t.Errorf("rolled %d times after the fight, want once, for the pod that started in between", rolls-before)
+	}
+}

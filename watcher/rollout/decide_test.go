@@ -1,0 +1,357 @@
+package rollout
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// staleWeb is a Deployment of two pods, one of which the driver has rotated;
+// nothing is recorded of it. It consumes no Secret.
+func staleWeb() State {
+	s := onePod(rotated("web-a", "v2", at(time.Hour)))
+	s.Pods = append(s.Pods, firstMount("web-b"))
+	s.Workload.Replicas = 2
+	return s
+}
+
+// outcome is the part of a Decision that a check determines.
+type outcome struct {
+	Action Action
+	Reason Reason
+	After  time.Duration
+}
+
+func outcomeOf(d Decision) outcome { return outcome{d.Action, d.Reason, d.After} }
+
+var now = at(2 * time.Hour)
+
+// decideAfter decides, and again after a while in which nothing happens.
+func decideAfter(while time.Duration, s State, o Options) Decision {
+	s.Memory = Decide(now.Add(-while), s, o).Memory
+	return Decide(now, s, o)
+}
+
+func TestDecideChecksInOrder(t *testing.T) {
+	type input = func(*State, *Options)
+	nothing := func(*State, *Options) {}
+	fresh := func(s *State, _ *Options) { s.Pods = []Pod{firstMount("web-a"), firstMount("web-b")} }
+	incomplete := func(s *State, _ *Options) { s.Workload.Complete = false }
+	all := func(inputs ...input) input {
+		return func(s *State, o *Options) {
+			for _, in := range inputs {
+				in(s, o)
+			}
+		}
+	}
+	deletingInput := func(s *State, _ *Options) { s.Workload.Deleting = true }
+	unobserved := func(s *State, _ *Options) { s.Workload.ObservedGeneration-- }
+	zero := func(s *State, _ *Options) { s.Workload.Replicas = 0 }
+	fixed := func(s *State, _ *Options) { s.Workload.Fixed, s.Workload.Kind = true, "Pod" }
+	never := func(s *State, _ *Options) { s.Workload.Never = true }
+	pausedInput := func(s *State, _ *Options) { s.Workload.Paused = true }
+	onDeleteInput := func(s *State, _ *Options) { s.Workload.OnDelete = true }
+	below := func(s *State, _ *Options) { s.Workload.Partition = 1 }
+	recent := func(s *State, o *Options) { s.Workload.Rolled, o.MinInterval = now.Add(-time.Minute), 3*time.Minute }
+	crowded := func(s *State, o *Options) { s.Underway = o.MaxParallel }
+	gone := func(s *State, _ *Options) { s.Workload.Stamp = "aa-2" }
+
+	tests := map[string]struct {
+		given input
+		while time.Duration // 3 s where 0
+		want  outcome
+	}{
+		"a stale pod rolls its workload":                                   {nothing, 0, outcome{Roll, ContentChanged, 0}},
+		"what comes together is gathered first":                            {nothing, time.Second, outcome{Wait, Gathering, time.Second}},
+		"nobody stale":                                                     {fresh, 0, outcome{None, UpToDate, 0}},
+		"being deleted comes before everything":                            {all(deletingInput, unobserved), 0, outcome{None, Deleting, 0}},
+		"an unobserved generation hides which pods count":                  {all(unobserved, zero), 0, outcome{Wait, NotObserved, observeWait}},
+		"a bare pod has no generation to observe":                          {all(fixed, unobserved), 0, outcome{None, NotRestartable, 0}},
+		"scaled to zero comes before its last pods":                        {zero, 0, outcome{None, ScaledToZero, 0}},
+		"a bare pod counts no replicas":                                    {all(fixed, zero, never), 0, outcome{None, NotRestartable, 0}},
+		"a fresh bare pod":                                                 {all(fixed, fresh), 0, outcome{None, UpToDate, 0}},
+		"a bare pod with a stamp that nobody wrote":                        {all(fixed, gone), 0, outcome{None, NotRestartable, 0}},
+		"restart never comes before paused":                                {all(never, pausedInput), 0, outcome{None, RestartNever, 0}},
+		"paused comes before the strategy":                                 {all(pausedInput, onDeleteInput), 0, outcome{None, Paused, 0}},
+		"OnDelete comes before the partition":                              {all(onDeleteInput, below), 0, outcome{None, OnDelete, 0}},
+		"only pods below the partition are stale":                          {all(below, recent), 0, outcome{None, BelowPartition, 0}},
+		"a stuck rollout comes before the interval":                        {all(incomplete, recent), 10 * time.Minute, outcome{None, RolloutStuck, 0}},
+		"a rollout that does not move is not yet stuck":                    {incomplete, 10*time.Minute - time.Second, outcome{Roll, ContentChanged, 0}},
+		"a rollout is never stuck without a limit":                         {all(incomplete, func(_ *State, o *Options) { o.StuckAfter = 0 }), time.Hour, outcome{Roll, ContentChanged, 0}},
+		"a recent rollout comes before settling":                           {recent, time.Second, outcome{Wait, RolledRecently, 2 * time.Minute}},
+		"a rollout in the future waits no longer than due":                 {all(recent, func(s *State, _ *Options) { s.Workload.Rolled = now.Add(time.Hour) }), 0, outcome{Wait, RolledRecently, 3 * time.Minute}},
+		"an interval that has just passed":                                 {all(recent, func(s *State, _ *Options) { s.Workload.Rolled = now.Add(-3*time.Minute - 3*time.Second) }), 0, outcome{Roll, ContentChanged, 0}},
+		"settling comes before pacing":                                     {crowded, time.Second, outcome{Wait, Gathering, time.Second}},
+		"too many rollouts are under way":                                  {crowded, 0, outcome{Wait, TooManyRollouts, placeWait}},
+		"one place is left":                                                {all(crowded, func(s *State, _ *Options) { s.Underway-- }), 0, outcome{Roll, ContentChanged, 0}},
+		"no limit on rollouts":                                             {func(s *State, o *Options) { s.Underway, o.MaxParallel = 1000, 0 }, 0, outcome{Roll, ContentChanged, 0}},
+		"pods with another stamp than the template's are on their way out": {gone, 0, outcome{None, NoPods, 0}},
+		"pods of older revisions are on their way out": {func(s *State, _ *Options) {
+			s.Pods[0].Current = false
+		}, 0, outcome{None, UpToDate, 0}},
+		"nothing stale, but the rollout is stuck": {all(fresh, incomplete), 10 * time.Minute, outcome{None, RolloutStuck, 0}},
+		"pods that have not started": {all(fresh, func(s *State, _ *Options) {
+			s.Pods[1].Started = time.Time{}
+		}), 0, outcome{None, Starting, 0}},
+		"one pod above the partition is stale too": {all(below, func(s *State, _ *Options) {
+			s.Pods[0].Ordinal = 1
+		}), 0, outcome{Roll, ContentChanged, 0}},
+		"what cannot be told is told": {all(fresh, func(s *State, _ *Options) {
+			s.Pods[1].Mounts[0].Status = nil
+		}), 0, outcome{None, StatusMissing, 0}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			s, o := staleWeb(), defaults()
+			tt.given(&s, &o)
+			if tt.while == 0 {
+				tt.while = 3 * time.Second
+			}
+			d := decideAfter(tt.while, s, o)
+			if diff := cmp.Diff(tt.want, outcomeOf(d)); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", d.Message, diff)
+			}
+			if d.Message == "" {
+				t.Error("says nothing to people")
+			}
+		})
+	}
+}
+
+func TestDecideRoll(t *testing.T) {
+	s := staleWeb()
+	s.Pods[1] = firstMount("web-b")
+	s.Classes = map[string]Class{class: {Vault: "shop-kv"}}
+	s.Baseline = ranOn("v1", at(time.Minute))
+	d := decideAfter(3*time.Second, s, defaults())
+
+	if want := "keyroll: secret/db-password changed in vault shop-kv (v1 -> v2)"; d.Cause != want {
+		t.Errorf("Cause = %q, want %q", d.Cause, want)
+	}
+	if want := "the content of keyroll-7c1e changed after the start of web-a"; d.Message != want {
+		t.Errorf("Message = %q, want %q", d.Message, want)
+	}
+	if !strings.HasSuffix(d.Stamp, "-3") || len(d.Stamp) != 2*halfPrint+2 {
+		t.Errorf("Stamp = %q, want a fingerprint and the generation 3", d.Stamp)
+	}
+	if diff := cmp.Diff(Counts{Fresh: 1, Stale: 1}, d.Counts); diff != "" {
+		t.Errorf("Counts (-want +got):\n%s", diff)
+	}
+	if !d.Rotated.Equal(at(time.Hour)) {
+		t.Errorf("Rotated = %v, want the time of the change", d.Rotated)
+	}
+	if !d.Underway || d.Done || d.Stuck {
+		t.Errorf("Underway, Done, Stuck = %v, %v, %v, want a rollout under way", d.Underway, d.Done, d.Stuck)
+	}
+	want := Baseline{Stamp: d.Stamp, Classes: map[string]ClassBaseline{class: newClassBaseline(versions("v2"), now)}}
+	if !want.Same(d.Baseline) {
+		t.Errorf("Baseline = %+v, want %+v", d.Baseline, want)
+	}
+}
+
+func TestRotatedIsTheEarliestChange(t *testing.T) {
+	s := onePod(rotated("web-a", "v2", at(time.Hour)))
+	s.Pods = append(s.Pods, rotated("web-b", "v2", at(30*time.Minute)), rotated("web-c", "v2", at(50*time.Minute)))
+	if d := Decide(now, s, defaults()); !d.Rotated.Equal(at(30 * time.Minute)) {
+		t.Errorf("Rotated = %v, want the earliest status", d.Rotated)
+	}
+	s.Pods[0].Ordinal, s.Pods[2].Ordinal, s.Workload.Partition = 1, 1, 1
+	if d := Decide(now, s, defaults()); !d.Rotated.Equal(at(30 * time.Minute)) {
+		t.Errorf("Rotated = %v, want that of the pod below the partition", d.Rotated)
+	}
+	s.Secrets = map[string]Secret{env: {Digest: "B", Since: at(20 * time.Minute), Trigger: true}}
+	s.Baseline.Secrets = map[string]SecretBaseline{env: {Digest: "A", Since: at(time.Minute)}}
+	if d := Decide(now, s, defaults()); !d.Rotated.Equal(at(20 * time.Minute)) {
+		t.Errorf("Rotated = %v, want that of the Secret", d.Rotated)
+	}
+}
+
+func TestDecideFollowsARollout(t *testing.T) {
+	tests := map[string]struct {
+		change                func(*State)
+		while                 time.Duration
+		underway, done, stuck bool
+		after                 time.Duration
+	}{
+		"complete":                  {func(s *State) {}, time.Minute, false, true, false, 0},
+		"not complete":              {func(s *State) { s.Workload.Complete = false }, time.Minute, true, false, false, 9 * time.Minute},
+		"stuck":                     {func(s *State) { s.Workload.Complete = false }, 10 * time.Minute, false, false, true, 0},
+		"paused":                    {func(s *State) { s.Workload.Complete, s.Workload.Paused = false, true }, time.Minute, false, false, false, 0},
+		"deleted":                   {func(s *State) { s.Workload.Complete, s.Workload.Deleting = false, true }, time.Minute, false, false, false, 0},
+		"scaled to zero":            {func(s *State) { s.Workload.Complete, s.Workload.Replicas = false, 0 }, time.Minute, false, false, false, 0},
+		"never rolled by us":        {func(s *State) { s.Workload.Complete, s.Workload.Rolled = false, time.Time{} }, time.Minute, false, false, false, 0},
+		"the stamp taken away":      {func(s *State) { s.Workload.Complete, s.Workload.Stamp, s.Pods[0].Stamp = false, "", "" }, time.Minute, false, false, false, 0},
+		"complete, but none of us":  {func(s *State) { s.Workload.Stamp, s.Pods[0].Stamp = "", "" }, time.Minute, false, false, false, 0},
+		"complete, but stale again": {func(s *State) { s.Pods[0].Mounts = rotated("web", "v2", at(time.Hour)).Mounts; s.Workload.Never = true }, time.Minute, false, false, false, 0},
+		"complete, but crashing":    {func(s *State) { s.Pods[0].Started = time.Time{} }, time.Minute, false, false, false, 0},
+		"complete, without pods":    {func(s *State) { s.Pods = nil }, time.Minute, false, false, false, 0},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := onePod(firstMount("web"))
+			s.Workload.Stamp, s.Pods[0].Stamp, s.Workload.Rolled = "aa-2", "aa-2", t0
+			tt.change(&s)
+			d := decideAfter(tt.while, s, defaults())
+			if d.Underway != tt.underway || d.Done != tt.done || d.Stuck != tt.stuck || d.After != tt.after {
+				t.Errorf("Underway, Done, Stuck, After = %v, %v, %v, %v, want %v, %v, %v, %v",
+					d.Underway, d.Done, d.Stuck, d.After, tt.underway, tt.done, tt.stuck, tt.after)
+			}
+		})
+	}
+}
+
+func TestProgressEndsBeingStuck(t *testing.T) {
+	moves := map[string]func(*State){
+		"another pod started":        func(s *State) { s.Pods = append(s.Pods, firstMount("web-c")) },
+		"an old pod went":            func(s *State) { s.Pods = s.Pods[:1] },
+		"the template changed again": func(s *State) { s.Workload.Stamp, s.Pods[0].Stamp = "bb-3", "bb-3" },
+		"the rollout completed":      func(s *State) { s.Workload.Complete = true },
+	}
+	for name, move := range moves {
+		t.Run(name, func(t *testing.T) {
+			s := onePod(firstMount("web-a"))
+			s.Workload.Complete = false
+			old := firstMount("web-b")
+			old.Current = false
+			s.Pods = append(s.Pods, old)
+			s.Memory = Decide(now.Add(-10*time.Minute), s, defaults()).Memory
+			if d := Decide(now, s, defaults()); !d.Stuck {
+				t.Fatal("not stuck to begin with")
+			}
+			move(&s)
+			if d := Decide(now, s, defaults()); d.Stuck {
+				t.Error("still stuck")
+			}
+		})
+	}
+}
+
+func TestSettlingBeginsAnewWhen(t *testing.T) {
+	tests := map[string]struct {
+		change func(*State)
+		want   Reason
+	}{
+		"nothing happened": {func(*State) {}, ContentChanged},
+		"nobody was stale between": {func(s *State) {
+			s.Memory = Decide(now.Add(-2*time.Second), onePod(firstMount("web-a")), defaults()).Memory
+		}, Gathering},
+		"there is a new stamp": {func(s *State) { s.Workload.Stamp, s.Pods[0].Stamp, s.Pods[1].Stamp = "aa-2", "aa-2", "aa-2" }, Gathering},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := staleWeb()
+			s.Memory = Decide(now.Add(-3*time.Second), s, defaults()).Memory
+			tt.change(&s)
+			if d := Decide(now, s, defaults()); d.Reason != tt.want {
+				t.Errorf("Reason = %s, want %s", d.Reason, tt.want)
+			}
+		})
+	}
+}
+
+// TestDecideIsTotal throws states at Decide that no cluster has.
+func TestDecideIsTotal(t *testing.T) {
+	for seed := range uint64(5 * *sequences) {
+		rng := rand.New(rand.NewPCG(seed, 3))
+		s, o := randomState(rng), randomOptions(rng)
+		for range 3 {
+			d := Decide(now, s, o)
+			switch {
+			case d.Action == Wait && d.After <= 0:
+				t.Fatalf("seed %d: waits without a time: %+v", seed, d)
+			case d.Action == Roll && (d.Stamp == "" || d.Cause == "" || d.After != 0):
+				t.Fatalf("seed %d: rolls without a stamp or a cause: %+v", seed, d)
+			case d.Reason == "" || d.Message == "":
+				t.Fatalf("seed %d: says nothing: %+v", seed, d)
+			case len(d.Cause) > maxCause:
+				t.Fatalf("seed %d: cause of %d bytes", seed, len(d.Cause))
+			}
+			if again := Decide(now, s, o); outcomeOf(again) != outcomeOf(d) || again.Stamp != d.Stamp || again.Cause != d.Cause || again.Message != d.Message {
+				t.Fatalf("seed %d: answers %+v, then %+v", seed, d, again)
+			}
+			s.Memory, s.Baseline = d.Memory, d.Baseline
+			if rng.IntN(2) == 0 {
+				s.Workload.Stamp = d.Stamp
+			}
+		}
+	}
+}
+
+func randomTime(rng *rand.Rand) time.Time {
+	if rng.IntN(4) == 0 {
+		return time.Time{}
+	}
+	return now.Add(time.Duration(rng.Int64N(int64(6*time.Hour)) - int64(3*time.Hour)))
+}
+
+func randomWord(rng *rand.Rand, words ...string) string { return words[rng.IntN(len(words))] }
+
+func randomBool(rng *rand.Rand) bool { return rng.IntN(4) == 0 }
+
+func randomVersions(rng *rand.Rand) map[string]string {
+	var all map[string]string
+	for i := range rng.IntN(4) {
+		if all == nil {
+			all = map[string]string{}
+		}
+		all[fmt.Sprintf("secret/s%d", i)] = randomWord(rng, "", "v1", "v2", strings.Repeat("é", 40))
+	}
+	return all
+}
+
+func randomStatus(rng *rand.Rand, uid types.UID) *Status {
+	if randomBool(rng) {
+		return nil
+	}
+	return &Status{
+		Generation: rng.Int64N(4) - 1, Created: randomTime(rng), Changed: randomTime(rng),
+		Owner: types.UID(randomWord(rng, string(uid), string(uid), "")), Target: types.UID(randomWord(rng, string(uid), "")), Versions: randomVersions(rng),
+	}
+}
+
+func randomState(rng *rand.Rand) State {
+	s := State{
+		Workload: Workload{
+			Generation: rng.Int64N(3), ObservedGeneration: rng.Int64N(3), Fixed: randomBool(rng), Deleting: rng.IntN(9) == 0, Paused: rng.IntN(9) == 0,
+			OnDelete: rng.IntN(9) == 0, Partition: int32(rng.IntN(2)), Replicas: int32(rng.IntN(9)), Never: rng.IntN(9) == 0, Complete: randomBool(rng),
+			Stamp: randomWord(rng, "", "aa-1", "nonsense", "-", "x-y"), Rolled: randomTime(rng),
+		},
+		Driver: Driver(rng.IntN(3)), Underway: rng.IntN(3) - 1,
+	}
+	for i := range rng.IntN(4) {
+		p := Pod{
+			Name: fmt.Sprintf("p%d", rng.IntN(3)), UID: types.UID(fmt.Sprintf("u%d", i)), Created: randomTime(rng), Current: !randomBool(rng),
+			Finished: randomBool(rng), Ordinal: int32(rng.IntN(3)), Stamp: randomWord(rng, s.Workload.Stamp, s.Workload.Stamp, ""), Started: randomTime(rng),
+		}
+		for range rng.IntN(3) {
+			p.Mounts = append(p.Mounts, Mount{Class: randomWord(rng, "a", "b"), Status: randomStatus(rng, p.UID)})
+		}
+		s.Pods = append(s.Pods, p)
+	}
+	for range rng.IntN(3) {
+		if s.Classes == nil {
+			s.Classes, s.Secrets = map[string]Class{}, map[string]Secret{}
+		}
+		c := Class{Vault: randomWord(rng, "", "shop-kv"), Synced: map[string][]string{randomWord(rng, "x", "y"): nil, "z": {"secret/s1"}}}
+		for range rng.IntN(3) {
+			if st := randomStatus(rng, "other"); st != nil {
+				c.Feeds = append(c.Feeds, *st)
+			}
+		}
+		s.Classes[randomWord(rng, "a", "b")] = c
+		s.Secrets[randomWord(rng, "x", "y", "z")] = Secret{
+			Digest: randomWord(rng, "", "d1", "d2"), Since: randomTime(rng), Changed: randomTime(rng), Hidden: randomBool(rng), Env: randomBool(rng), Trigger: !randomBool(rng),
+		}
+	}
+	return s
+}
+
+func randomOptions(rng *rand.Rand) Options {
+	d := func() time.Duration { return time.Duration(rng.Int64N(int64(10*time.Minute)) - int64(time.Minute)) }
+	return Options{Settle: d(), SettleMax: d(), MinInterval: d(), ClockSkew: d(), StuckAfter: d(), MaxParallel: rng.IntN(3) - 1}
+}

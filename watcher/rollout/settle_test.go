@@ -1,0 +1,395 @@
+package rollout
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// moment is a change of a State some time after now, followed by a look.
+type moment struct {
+	after  time.Duration
+	change func(*State)
+}
+
+// live plays moments, as a watcher does that keeps what Decide returns, and
+// returns the last decision. A roll is not carried out.
+func live(s State, o Options, moments ...moment) Decision {
+	d := Decide(now, s, o)
+	for _, m := range moments {
+		s.Memory = d.Memory
+		if d.Action != Roll {
+			s.Baseline = d.Baseline
+		}
+		m.change(&s)
+		d = Decide(now.Add(m.after), s, o)
+	}
+	return d
+}
+
+func looks(times ...time.Duration) []moment {
+	var all []moment
+	for _, after := range times {
+		all = append(all, moment{after, func(*State) {}})
+	}
+	return all
+}
+
+// freshEnv is a Deployment of two pods that take env from a synced Secret,
+// and nothing has happened yet.
+func freshEnv(driver Driver) State {
+	s := onePod(firstMount("web-a"))
+	s.Pods = append(s.Pods, firstMount("web-b"))
+	s.Workload.Replicas = 2
+	s.Driver = driver
+	s.Secrets = map[string]Secret{env: {Digest: "A", Env: true, Trigger: true}}
+	s.Classes = map[string]Class{class: {Synced: map[string][]string{env: {db}}}}
+	feed(&s)
+	return s
+}
+
+// feed makes the pods' statuses those that feed the Secret.
+func feed(s *State) {
+	c := s.Classes[class]
+	c.Feeds = nil
+	for _, p := range s.Pods {
+		for _, m := range p.Mounts {
+			c.Feeds = append(c.Feeds, *m.Status)
+		}
+	}
+	s.Classes[class] = c
+}
+
+// polls lets the driver bring a version to the first n pods.
+func polls(n int, version string) func(*State) {
+	return func(s *State) {
+		s.Pods = append([]Pod(nil), s.Pods...)
+		for i := range n {
+			s.Pods[i] = rotated(s.Pods[i].Name, version, now.Add(time.Duration(i)*time.Second))
+		}
+		feed(s)
+	}
+}
+
+// writes puts data into the Secret, some time after now.
+func writes(digest string, after time.Duration) func(*State) {
+	return func(s *State) {
+		secret := s.Secrets[env]
+		secret.Digest, secret.Since = digest, now.Add(after)
+		s.Secrets = map[string]Secret{env: secret}
+	}
+}
+
+func both(changes ...func(*State)) func(*State) {
+	return func(s *State) {
+		for _, change := range changes {
+			change(s)
+		}
+	}
+}
+
+// unsyncedObject adds an object to every pod that the Secret does not hold.
+func unsyncedObject(version string) func(*State) {
+	return func(s *State) {
+		s.Pods = append([]Pod(nil), s.Pods...)
+		for i, p := range s.Pods {
+			p.Mounts = append([]Mount(nil), p.Mounts...)
+			st := *p.Mounts[0].Status
+			st.Versions = map[string]string{db: "v1", "secret/other": version}
+			if version != "v1" {
+				st.Generation++
+				st.Changed = now
+			}
+			p.Mounts[0].Status = &st
+			s.Pods[i] = p
+		}
+		feed(s)
+	}
+}
+
+func alone(s State) State {
+	for i := range s.Pods {
+		s.Pods[i].Mounts = nil
+	}
+	return s
+}
+
+// afterCap is a workload whose last rollout could not wait: it was stamped on
+// the digest A. Its feeding statuses agree now.
+func afterCap(digest string) State {
+	s := alone(freshEnv(Republishing))
+	s.Baseline.Secrets = map[string]SecretBaseline{env: {Digest: "A", Since: at(time.Minute), Unsettled: true, Answered: []string{"A"}}}
+	s.Secrets = map[string]Secret{env: {Digest: digest, Since: now.Add(time.Second), Env: true, Trigger: true}}
+	return s
+}
+
+func TestSettling(t *testing.T) {
+	sec := time.Second
+	hidden := func(s *State) { s.Secrets = map[string]Secret{env: {Hidden: true, Env: true}} }
+	untriggered := func(s *State) { s.Secrets = map[string]Secret{env: {Digest: "A", Env: true}} }
+	// somebodyElse feeds the Secret from pods of other workloads.
+	somebodyElse := func(versions ...string) func(*State) {
+		return func(s *State) {
+			c := Class{Synced: map[string][]string{env: {db}}}
+			for _, v := range versions {
+				c.Feeds = append(c.Feeds, *rotated("api", v, now).Mounts[0].Status)
+			}
+			s.Classes = map[string]Class{class: c}
+		}
+	}
+	feedless := alone(freshEnv(Republishing))
+	feedless.Classes = nil
+
+	tests := map[string]struct {
+		start   State
+		moments []moment
+		want    outcome
+	}{
+		// The polling driver writes the Secret once.
+		"polling: the Secret is not written yet": {
+			freshEnv(Polling), append([]moment{{sec, polls(1, "v2")}}, looks(3*sec)...),
+			outcome{Wait, StatusesDisagree, 239*sec - sec},
+		},
+		"polling: the Secret has just been written": {
+			freshEnv(Polling), append([]moment{{sec, polls(1, "v2")}, {2 * sec, writes("B", 2*sec)}}, looks(3*sec)...),
+			outcome{Wait, SecretSettling, sec},
+		},
+		"polling: the Secret is written, though others lag": {
+			freshEnv(Polling), append([]moment{{sec, polls(1, "v2")}, {2 * sec, writes("B", 2*sec)}}, looks(4*sec)...),
+			outcome{Roll, ContentChanged, 0},
+		},
+		"polling: the Secret stays the same, and all agree": {
+			freshEnv(Polling), append([]moment{{sec, polls(2, "v2")}}, looks(10*sec)...),
+			outcome{Wait, SecretSettling, sec},
+		},
+		"polling: the Secret stays the same for long, and all agree": {
+			freshEnv(Polling), append([]moment{{sec, polls(2, "v2")}}, looks(11*sec)...),
+			outcome{Roll, ContentChanged, 0},
+		},
+		"polling: a consumer of the Secret alone waits for all that feed it": {
+			alone(freshEnv(Polling)), append([]moment{{sec, somebodyElse("v1", "v2")}, {2 * sec, writes("B", 2*sec)}}, looks(5*sec)...),
+			outcome{Wait, StatusesDisagree, 237 * sec},
+		},
+		"only an object changed that the Secret does not hold": {
+			func() State { s := freshEnv(Republishing); unsyncedObject("v1")(&s); return s }(),
+			append([]moment{{sec, unsyncedObject("v2")}}, looks(3*sec)...),
+			outcome{Roll, ContentChanged, 0},
+		},
+		"only an object changed that the Secret may hold": {
+			func() State {
+				s := freshEnv(Republishing)
+				unsyncedObject("v1")(&s)
+				s.Classes[class].Synced[env] = nil
+				return s
+			}(),
+			append([]moment{{sec, unsyncedObject("v2")}}, looks(3*sec)...),
+			outcome{Wait, SecretSettling, 8 * sec},
+		},
+		"what changed feeds another Secret": {
+			func() State {
+				s := freshEnv(Republishing)
+				s.Classes = nil
+				return s
+			}(),
+			append([]moment{{sec, func(s *State) {
+				s.Pods = append([]Pod(nil), s.Pods...)
+				s.Pods[0] = rotated("web-a", "v2", now)
+			}}}, looks(3*sec)...),
+			outcome{Roll, ContentChanged, 0},
+		},
+
+		"only an object changed that the Secret does not hold, but others have another one that it holds": {
+			func() State { s := freshEnv(Republishing); unsyncedObject("v1")(&s); return s }(),
+			append([]moment{{sec, both(unsyncedObject("v2"), func(s *State) {
+				c := s.Classes[class]
+				c.Feeds = append(c.Feeds, *rotated("api", "v2", now).Mounts[0].Status)
+				s.Classes = map[string]Class{class: c}
+			})}}, looks(3*sec)...),
+			outcome{Wait, StatusesDisagree, 238 * sec},
+		},
+
+		// Of the newer driver every pod writes.
+		"republishing: some pods lag and may put the old content back": {
+			freshEnv(Republishing), append([]moment{{sec, polls(1, "v2")}, {2 * sec, writes("B", 2*sec)}}, looks(60*sec)...),
+			outcome{Wait, StatusesDisagree, 181 * sec},
+		},
+		"republishing: all agree, just now": {
+			freshEnv(Republishing), append([]moment{{sec, polls(1, "v2")}, {2 * sec, writes("B", 2*sec)}, {60 * sec, polls(2, "v2")}}, looks(61*sec)...),
+			outcome{Wait, SecretSettling, sec},
+		},
+		"republishing: all agree": {
+			freshEnv(Republishing), append([]moment{{sec, polls(1, "v2")}, {2 * sec, writes("B", 2*sec)}, {60 * sec, polls(2, "v2")}}, looks(62*sec)...),
+			outcome{Roll, ContentChanged, 0},
+		},
+		"republishing: all agree, but the Secret has just been put back": {
+			freshEnv(Republishing), append([]moment{{sec, polls(1, "v2")}, {2 * sec, writes("B", 2*sec)}, {60 * sec, both(polls(2, "v2"), writes("A", 59*sec))}}, looks(62*sec)...),
+			outcome{Wait, SecretSettling, 8 * sec},
+		},
+		"republishing: the Secret flips when all have agreed for long": {
+			freshEnv(Republishing), []moment{{sec, polls(2, "v2")}, {10 * sec, writes("B", 10*sec)}, {11 * sec, func(*State) {}}},
+			outcome{Wait, SecretSettling, sec},
+		},
+		"republishing: the same value, all have agreed for long, but the Secret came back just now": {
+			freshEnv(Republishing), []moment{{sec, polls(2, "v2")}, {5 * sec, writes("B", 5*sec)}, {6 * sec, writes("A", 6*sec)}, {12 * sec, func(*State) {}}},
+			outcome{Wait, SecretSettling, 4 * sec},
+		},
+		"republishing: the cap is near": {
+			freshEnv(Republishing), append([]moment{{sec, polls(1, "v2")}}, looks(240*sec)...),
+			outcome{Wait, StatusesDisagree, sec},
+		},
+		"republishing: the cap is reached": {
+			freshEnv(Republishing), append([]moment{{sec, polls(1, "v2")}}, looks(241*sec)...),
+			outcome{Roll, ContentChanged, 0},
+		},
+		"the cap cuts a short wait shorter": {
+			freshEnv(Republishing), append([]moment{{sec, polls(1, "v2")}, {238 * sec, polls(2, "v2")}}, looks(240*sec)...),
+			outcome{Wait, SecretSettling, sec},
+		},
+
+		"after the cap: what the new pods started with cannot be told, and the Secret holds what was stamped": {
+			afterCap("A"), append([]moment{{sec, func(*State) {}}}, looks(10*sec)...),
+			outcome{Wait, SecretSettling, sec},
+		},
+		"after the cap: the same, for long": {
+			afterCap("A"), append([]moment{{sec, func(*State) {}}}, looks(11*sec)...),
+			outcome{Roll, SecretChanged, 0},
+		},
+		"after the cap: what the new pods started with cannot be told, and the Secret holds something else": {
+			afterCap("B"), append([]moment{{sec, func(*State) {}}}, looks(3*sec)...),
+			outcome{Roll, SecretChanged, 0},
+		},
+
+		// The Secret is not there.
+		"the Secret is away": {
+			freshEnv(Polling), append([]moment{{sec, both(polls(2, "v2"), writes("", sec))}}, looks(60*sec)...),
+			outcome{Wait, SecretMissing, 181 * sec},
+		},
+		"the Secret is away until the cap": {
+			freshEnv(Polling), append([]moment{{sec, both(polls(2, "v2"), writes("", sec))}}, looks(241*sec)...),
+			outcome{Roll, ContentChanged, 0},
+		},
+		"the Secret alone went away": {
+			freshEnv(Polling), []moment{{sec, writes("", sec)}},
+			outcome{None, UpToDate, 0},
+		},
+
+		// The Secret may not be read.
+		"hidden: some pods lag": {
+			freshEnv(Polling), append([]moment{{0, hidden}, {sec, polls(1, "v2")}}, looks(60*sec)...),
+			outcome{Wait, StatusesDisagree, 181 * sec},
+		},
+		"hidden: all agree, just now": {
+			freshEnv(Polling), append([]moment{{0, hidden}, {sec, polls(2, "v2")}}, looks(10*sec)...),
+			outcome{Wait, SecretSettling, sec},
+		},
+		"hidden: all agree": {
+			freshEnv(Polling), append([]moment{{0, hidden}, {sec, polls(2, "v2")}}, looks(11*sec)...),
+			outcome{Roll, ContentChanged, 0},
+		},
+
+		// Consumers of the Secret alone.
+		"the Secret changed, nobody feeds it": {
+			feedless, append([]moment{{sec, writes("B", sec)}}, looks(3*sec)...),
+			outcome{Roll, SecretChanged, 0},
+		},
+		"the Secret changed, but does not trigger": {
+			freshEnv(Polling), []moment{{0, untriggered}, {sec, func(s *State) {
+				s.Secrets = map[string]Secret{env: {Digest: "B", Since: now.Add(sec), Env: true}}
+			}}},
+			outcome{None, UpToDate, 0},
+		},
+		"the Secret changed and came back": {
+			feedless, []moment{{sec, writes("B", sec)}, {2 * sec, writes("A", 2*sec)}},
+			outcome{None, UpToDate, 0},
+		},
+		"the Secret changed, its feeds disagree": {
+			alone(freshEnv(Republishing)), append([]moment{{sec, both(somebodyElse("v2", "v1"), writes("B", sec))}}, looks(60*sec)...),
+			outcome{Wait, StatusesDisagree, 181 * sec},
+		},
+		"the Secret changed, its feeds disagree until the cap": {
+			alone(freshEnv(Republishing)), append([]moment{{sec, both(somebodyElse("v2", "v1"), writes("B", sec))}}, looks(241*sec)...),
+			outcome{Roll, SecretChanged, 0},
+		},
+		"the Secret changed, its feeds agree on what they did before": {
+			alone(freshEnv(Republishing)), append([]moment{{sec, writes("B", sec)}}, looks(241*sec)...),
+			outcome{Wait, SecretEdited, 240 * sec},
+		},
+		"the Secret changed for good, its feeds agree on what they did before": {
+			alone(freshEnv(Republishing)), append([]moment{{sec, writes("B", sec)}}, looks(901*sec)...),
+			outcome{Roll, SecretChanged, 0},
+		},
+		"the Secret changed with its feeds": {
+			alone(freshEnv(Republishing)), append([]moment{{sec, both(somebodyElse("v2", "v2"), writes("B", sec))}}, looks(3*sec)...),
+			outcome{Roll, SecretChanged, 0},
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			d := live(tt.start, defaults(), tt.moments...)
+			if diff := cmp.Diff(tt.want, outcomeOf(d)); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", d.Message, diff)
+			}
+		})
+	}
+}
+
+// TestSecretFlips has pods of which it cannot be told what they started with,
+// and a Secret that holds what was rolled for already.
+func TestSecretFlips(t *testing.T) {
+	state := func() State {
+		s := afterCap("A")
+		b := s.Baseline.Secrets[env]
+		b.Feeds = s.feedsOf(env)
+		s.Baseline.Secrets[env] = b
+		return s
+	}
+	record := func(change func(*SecretBaseline)) func(*State) {
+		return func(s *State) {
+			b := s.Baseline.Secrets[env]
+			change(&b)
+			s.Baseline.Secrets = map[string]SecretBaseline{env: b}
+		}
+	}
+	another := func(digest string, since time.Duration) func(*State) {
+		return func(s *State) {
+			s.Secrets["another"] = Secret{Digest: digest, Since: now.Add(since), Trigger: true}
+			s.Baseline.Secrets["another"] = SecretBaseline{Digest: "A", Unsettled: true, Feeds: s.feedsOf("another"), Answered: []string{"A"}}
+		}
+	}
+	tests := map[string]struct {
+		change func(*State)
+		while  time.Duration
+		want   outcome
+	}{
+		"answered already":                        {func(*State) {}, time.Minute, outcome{Wait, SecretFlips, 14*time.Minute + time.Second}},
+		"answered already, but it lasts":          {func(*State) {}, 15*time.Minute + 4*time.Second, outcome{Roll, SecretChanged, 0}},
+		"never answered":                          {record(func(b *SecretBaseline) { b.Answered = []string{"B"} }), time.Minute, outcome{Roll, SecretChanged, 0}},
+		"answered with other versions":            {record(func(b *SecretBaseline) { b.Feeds = "other" }), time.Minute, outcome{Roll, SecretChanged, 0}},
+		"answered before the versions were known": {record(func(b *SecretBaseline) { b.Feeds = "" }), time.Minute, outcome{Roll, SecretChanged, 0}},
+		"answered before, and the versions differ": {both(record(func(b *SecretBaseline) { b.Feeds = "" }), func(s *State) {
+			c := s.Classes[class]
+			c.Feeds = append(c.Feeds, *rotated("api", "v2", now).Mounts[0].Status)
+			s.Classes = map[string]Class{class: c}
+		}), 241 * time.Second, outcome{Wait, StatusesDisagree, 4 * time.Minute}},
+		"files are stale besides": {func(s *State) {
+			s.Pods[0].Mounts = []Mount{{Class: "other", Status: rotated("web-a", "v2", at(time.Hour)).Mounts[0].Status}}
+		}, time.Minute, outcome{Roll, ContentChanged, 0}},
+		"two, the first to believe in an earlier one": {another("A", 0), time.Minute, outcome{Wait, SecretFlips, 14 * time.Minute}},
+		"two, the first to believe in a later one":    {another("A", 2*time.Second), time.Minute, outcome{Wait, SecretFlips, 14*time.Minute + time.Second}},
+		"two, one of them never answered":             {another("B", 0), time.Minute, outcome{Roll, SecretChanged, 0}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := state()
+			tt.change(&s)
+			s.Memory = Decide(now, s, defaults()).Memory
+			s.Memory = Decide(now.Add(3*time.Second), s, defaults()).Memory // begins to settle
+			s.Memory = Decide(now.Add(tt.while-3*time.Second), s, defaults()).Memory
+			d := Decide(now.Add(tt.while), s, defaults())
+			if diff := cmp.Diff(tt.want, outcomeOf(d)); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", d.Message, diff)
+			}
+		})
+	}
+}

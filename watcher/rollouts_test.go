@@ -1,0 +1,170 @@
+package watcher
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"keyroll.dev/watcher/rollout"
+)
+
+// manyObjects are Deployments w0, w1 and so on with a pod each, all of one class
+// that has rotated.
+func manyObjects(n int) []runtime.Object {
+	objects := []runtime.Object{enabledNamespace()}
+	for i := range n {
+		name := fmt.Sprintf("w%d", i)
+		objects = append(objects, deployment(func(d *appsv1.Deployment) {
+			d.ObjectMeta = meta(name)
+			d.Annotations = map[string]string{revisionAnnotation: "1"}
+			d.Spec.Replicas = new(int32)
+			*d.Spec.Replicas = 1
+			d.Status = appsv1.DeploymentStatus{ObservedGeneration: 1, Replicas: 1, UpdatedReplicas: 1, AvailableReplicas: 1}
+		}))
+		set := replicaSet(name+"-1", "1")
+		controlledBy(&set.ObjectMeta, deployments, name)
+		objects = append(objects, set, ownedPod(name+"-1-a", replicaSets, name+"-1", ""), rotated(name+"-1-a"))
+	}
+	return objects
+}
+
+func atMostOne(c *Config) { c.Rollout.MaxParallel = 1 }
+
+func TestAStuckRolloutIsToldAndGivesItsPlaceUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, manyObjects(2), atMostOne)
+		defer c.stop()
+		time.Sleep(9 * time.Minute)
+		if len(c.patched) != 1 {
+			t.Fatalf("patched %v while the first rollout is under way, want one", c.patched)
+		}
+		first := strings.TrimPrefix(c.patched[0], "deployments/")
+		waiting := injectedPod(first+"-2-a", first+"-2", "files", func(p *corev1.Pod) {
+			p.CreationTimestamp = metav1.Now()
+			p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "app", State: corev1.ContainerState{
+				Waiting: &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff"},
+			}}}
+		})
+		set := replicaSet(first+"-2", "2")
+		controlledBy(&set.ObjectMeta, deployments, first)
+		_, err := c.kube.AppsV1().ReplicaSets(shop).Create(t.Context(), set, metav1.CreateOptions{})
+		c.must(err)
+		_, err = c.kube.CoreV1().Pods(shop).Create(t.Context(), waiting, metav1.CreateOptions{})
+		c.must(err)
+		time.Sleep(30 * time.Minute)
+		if len(c.patched) != 2 || c.patched[0] == c.patched[1] {
+			t.Errorf("patched %v, want both once", c.patched)
+		}
+		events, err := c.kube.CoreV1().Events("").List(t.Context(), metav1.ListOptions{})
+		c.must(err)
+		told := slices.ContainsFunc(events.Items, func(e corev1.Event) bool {
+			return e.Reason == string(rollout.RolloutStuck) && e.InvolvedObject.Name == first && strings.Contains(e.Message, "ImagePullBackOff (container app)")
+		})
+		if !told {
+			t.Errorf("events %v do not tell what %s is stuck on", c.events(), first)
+		}
+	})
+}
+
+func TestNoMoreThanMaxParallelAreUnderWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const all = 7
+		c := start(t, manyObjects(all), func(config *Config) { config.Rollout.MaxParallel = 3 })
+		defer c.stop()
+		time.Sleep(10 * time.Second)
+		for done := range all {
+			if want := min(all, done+3); len(c.patched) != want {
+				t.Fatalf("%d rollouts began when %d had ended, want %d", len(c.patched), done, want)
+			}
+			name := strings.TrimPrefix(c.patched[done], "deployments/")
+			d, err := c.kube.AppsV1().Deployments(shop).Get(t.Context(), name, metav1.GetOptions{})
+			c.must(err)
+			d.Status.ObservedGeneration = d.Generation // its pods are all of the newest revision
+			_, err = c.kube.AppsV1().Deployments(shop).Update(t.Context(), d, metav1.UpdateOptions{})
+			c.must(err)
+			time.Sleep(time.Second) // nobody waits for a clock: the end of one brings the next
+		}
+		sort := slices.Sorted(slices.Values(c.patched))
+		if compact := slices.Compact(slices.Clone(sort)); len(compact) != all {
+			t.Errorf("patched %v, want each once", sort)
+		}
+	})
+}
+
+func TestANewLeaderCountsTheRolloutsOfTheLast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, manyObjects(3), atMostOne)
+		time.Sleep(10 * time.Second)
+		c.stop()
+		c.restart()
+		defer func() { c.stop() }()
+		time.Sleep(5 * time.Minute)
+		if len(c.patched) != 1 {
+			t.Errorf("patched %v, want one at a time", c.patched)
+		}
+	})
+}
+
+func TestOneThatIsRefusedDelaysNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, manyObjects(3), atMostOne)
+		defer c.stop()
+		c.refuse = func(name string) error {
+			if name == "w0" {
+				return apierrors.NewForbidden(appsv1.Resource("deployments"), name, nil)
+			}
+			return nil
+		}
+		time.Sleep(25 * time.Minute) // each rollout holds the one place for 10 minutes
+		for _, name := range []string{"deployments/w0", "deployments/w1", "deployments/w2"} {
+			if !slices.Contains(c.patched, name) {
+				t.Errorf("%s was not tried", name)
+			}
+		}
+	})
+}
+
+func TestADaemonSetsPodsOnDeadNodesDoNotHoldItOpen(t *testing.T) {
+	node := func(name string, ready corev1.ConditionStatus) *corev1.Node {
+		n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}
+		n.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: ready}}
+		return n
+	}
+	on := func(node, hash string, ready corev1.ConditionStatus) *corev1.Pod {
+		p := ownedPod("agent-"+node, daemonSets, "agent", hash)
+		p.Spec.NodeName = node
+		p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: ready}}
+		return p
+	}
+	yes, no := corev1.ConditionTrue, corev1.ConditionFalse
+	tests := map[string]struct {
+		objects []runtime.Object
+		want    bool
+	}{
+		"all nodes live, one pod is not ready":        {[]runtime.Object{node("a", yes), node("b", yes), on("a", "y", yes), on("b", "y", no)}, false},
+		"the pod that is not ready is on a dead one":  {[]runtime.Object{node("a", yes), node("b", no), on("a", "y", yes), on("b", "y", no)}, true},
+		"the old pod is on a dead one":                {[]runtime.Object{node("a", yes), node("b", corev1.ConditionUnknown), on("a", "y", yes), on("b", "x", no)}, true},
+		"its node is gone":                            {[]runtime.Object{node("a", yes), on("a", "y", yes), on("b", "x", no)}, true},
+		"the old pod is on a living one":              {[]runtime.Object{node("a", yes), node("b", yes), on("a", "y", yes), on("b", "x", yes)}, false},
+		"a dead node, and an old pod on a living one": {[]runtime.Object{node("a", yes), node("b", no), on("a", "x", yes), on("b", "x", no)}, false},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			agent := &appsv1.DaemonSet{ObjectMeta: meta("agent")}
+			agent.Status = appsv1.DaemonSetStatus{ObservedGeneration: 1, DesiredNumberScheduled: 2, UpdatedNumberScheduled: 1, NumberAvailable: 1}
+			c := cached(t, append(test.objects, agent, controllerRevision("agent-x", 1, "x"), controllerRevision("agent-y", 2, "y"))...)
+			if got := c.complete(c.workload(key{daemonSets.GroupKind(), shop, "agent"})); got != test.want {
+				t.Errorf("complete %t, want %t", got, test.want)
+			}
+		})
+	}
+}
