@@ -382,7 +382,7 @@ func (p *provider) create(ctx context.Context, desired *secretsstore.SecretProvi
 	case err != nil:
 		return p.failed(desired, fmt.Errorf("create SecretProviderClass: %w", err))
 	}
-	p.done("SecretProviderClass created", classCreated, desired.Namespace, desired.Name)
+	p.done(classCreated, desired.Namespace, desired.Name)
 	return nil
 }
 
@@ -395,7 +395,7 @@ func (p *provider) heal(ctx context.Context, found *class, desired *secretsstore
 	if err != nil {
 		return p.failed(desired, fmt.Errorf("set SecretProviderClass right: %w", err))
 	}
-	p.done("SecretProviderClass set right", classHealed, desired.Namespace, desired.Name)
+	p.done(classHealed, desired.Namespace, desired.Name)
 	return nil
 }
 
@@ -416,7 +416,7 @@ func (p *provider) collect(ctx context.Context, found *class) error {
 		return p.failed(&secretsstore.SecretProviderClass{ObjectMeta: found.ObjectMeta}, fmt.Errorf("delete SecretProviderClass: %w", err))
 	}
 	p.busy(k)
-	p.done("SecretProviderClass removed", classRemoved, k.namespace, k.name)
+	p.done(classRemoved, k.namespace, k.name)
 	return nil
 }
 
@@ -439,9 +439,9 @@ func (p *provider) busy(k classKey) {
 	delete(p.idle, k)
 }
 
-func (p *provider) done(message, outcome, namespace, name string) {
+func (p *provider) done(outcome, namespace, name string) {
 	p.metrics.classes.WithLabelValues(outcome).Inc()
-	p.log.Info(message, "namespace", namespace, "class", name)
+	p.log.Info("SecretProviderClass written", "outcome", outcome, "namespace", namespace, "class", name)
 }
 
 func (p *provider) failed(c *secretsstore.SecretProviderClass, err error) error {

@@ -76,7 +76,7 @@ func installationKey(ctx context.Context, client kubernetes.Interface, namespace
 		if err == nil {
 			key := found.Data[keyData]
 			if len(key) < keySize {
-				return digester{}, fmt.Errorf("Secret %s/%s holds no key of %d bytes under %q: delete it to have a new one made",
+				return digester{}, fmt.Errorf("digest key in Secret %s/%s is not %d bytes under %q: delete the Secret to have a new one made",
 					namespace, keySecret, keySize, keyData)
 			}
 			return digester{key: key}, nil
