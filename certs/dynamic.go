@@ -25,8 +25,9 @@ const (
 	DefaultClockTolerance = time.Hour
 )
 
-// gateRetry is how soon a certificate that was held back is tried again.
-const gateRetry = 250 * time.Millisecond
+// gateRetry is how soon a certificate that was held back is tried again. Each
+// try costs a key.
+const gateRetry = 500 * time.Millisecond
 
 // DynamicConfig is what [NewDynamic] needs.
 type DynamicConfig struct {

@@ -242,7 +242,7 @@ func TestDynamicStartsBeforeItsConfigurationExists(t *testing.T) {
 			t.Error("a certificate is served that nobody trusts")
 		}
 
-		time.Sleep(time.Minute)
+		time.Sleep(20 * time.Second)
 		c.createConfiguration()
 		time.Sleep(2 * gateRetry)
 		wantUnready(t, d, "waiting until every API server has seen it")
@@ -490,10 +490,10 @@ func TestDynamicWithoutItsRights(t *testing.T) {
 				c := newCluster(t, ourConfiguration())
 				mendRole := c.refuse(tc.verb, tc.resource, forbidden(tc.resource))
 				d, _ := c.replica()
-				time.Sleep(time.Minute)
+				time.Sleep(20 * time.Second)
 				wantUnready(t, d, tc.wantReady)
-				if n := c.count(tc.verb, tc.resource); n < 10 || n > 60 {
-					t.Errorf("tried %d times in a minute, want to keep trying, with backoff", n)
+				if n := c.count(tc.verb, tc.resource); n < 5 || n > 30 {
+					t.Errorf("tried %d times in 20 seconds, want to keep trying, with backoff", n)
 				}
 
 				mendRole()
