@@ -136,9 +136,11 @@ func (c *cluster) patch(action clienttesting.Action) (bool, runtime.Object, erro
 	}
 	d.Generation++
 	d.ResourceVersion += "0"
-	now := metav1.Now()
-	d.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: patch.PatchOptions.FieldManager, Operation: metav1.ManagedFieldsOperationUpdate, Time: &now}}
-	if _, err := c.kube.AppsV1().Deployments(patch.Namespace).Update(ctx, d, metav1.UpdateOptions{}); err != nil {
+	manager := FieldManager // the fake client for metadata keeps no options
+	if sent.Spec == nil {
+		manager = MendManager
+	}
+	if _, err := c.kube.AppsV1().Deployments(patch.Namespace).Update(ctx, d, metav1.UpdateOptions{FieldManager: manager}); err != nil {
 		return true, nil, err
 	}
 	return true, &metav1.PartialObjectMetadata{ObjectMeta: d.ObjectMeta}, nil

@@ -341,6 +341,9 @@ func (c *Controller) decide(now time.Time, w *workload, n *note) rollout.Decisio
 	if !w.fixed {
 		state.Baseline = c.keeper.get(w)
 	}
+	if w.rolled.IsZero() && n.tracked != "" && n.tracked == w.stamp() {
+		state.Workload.Rolled = n.began // somebody has cleared the managedFields
+	}
 	return rollout.Decide(now, state, c.config.Rollout)
 }
 
@@ -422,7 +425,11 @@ func (c *Controller) finished(now time.Time, w *workload, n *note, d rollout.Dec
 		c.metrics.toDone.Observe(now.Sub(n.rotated).Seconds())
 	}
 	c.log.Info("Rollout done", append(w.attrs(), "pods", d.Counts.Fresh)...)
-	c.tell.done(w, d.Counts.Fresh, now.Sub(w.rolled))
+	began := w.rolled
+	if began.IsZero() {
+		began = n.began
+	}
+	c.tell.done(w, d.Counts.Fresh, now.Sub(began))
 }
 
 // roll sends the one patch. A workload that cannot be patched gives its place
@@ -439,7 +446,7 @@ func (c *Controller) roll(ctx context.Context, now time.Time, w *workload, n *no
 		c.enqueue(c.pace.free(k)...)
 		return c.refused(w, err)
 	}
-	n.patched, n.tracked, n.rotated = patched.Generation, d.Stamp, d.Rotated
+	n.patched, n.tracked, n.began, n.rotated = patched.Generation, d.Stamp, now, d.Rotated
 	c.keep(now, w, n, d.Baseline)
 	c.metrics.rollouts.WithLabelValues(w.kind.Kind, rolloutStarted).Inc()
 	if !d.Rotated.IsZero() {

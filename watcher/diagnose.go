@@ -122,17 +122,24 @@ func few(names []string) string {
 	return strings.Join(names, ", ")
 }
 
-// stuckOn answers what the pods of a workload that are not ready wait for.
+// stuckOn answers what a pod of the workload that is not ready waits for, one of
+// the newest template if there is any.
 func (c *caches) stuckOn(w *workload) string {
+	var waiting []*pod
 	for _, p := range c.podsOf(w) {
-		if p.finished || p.ready {
-			continue
+		if !p.finished && !p.ready {
+			waiting = append(waiting, p)
 		}
+	}
+	slices.SortFunc(waiting, func(a, b *pod) int {
+		if newA, newB := a.stamp == w.stamp(), b.stamp == w.stamp(); newA != newB {
+			return map[bool]int{true: -1, false: 1}[newA]
+		}
+		return strings.Compare(a.Name, b.Name)
+	})
+	for _, p := range waiting {
 		if text := c.hinders(p); text != "" {
 			return text
-		}
-		if p.trouble != "" {
-			return "Pod " + p.Name + ": " + p.trouble
 		}
 	}
 	return ""

@@ -156,7 +156,7 @@ func (t *teller) stuck(w *workload, d rollout.Decision, why string) {
 	if why != "" {
 		message += ". " + why
 	}
-	if t.once(w.UID, string(rollout.RolloutStuck)+w.stamp()+why) {
+	if t.once(w.UID, string(rollout.RolloutStuck)+w.stamp()) {
 		t.event(w, warning, string(rollout.RolloutStuck), message)
 	}
 }
@@ -170,7 +170,7 @@ func (t *teller) refused(w *workload, err error) {
 // withheld tells those who need a class why there is none.
 func (t *teller) withheld(k classKey, askers []*workload, why string) {
 	for _, w := range askers {
-		if t.once(w.UID, reasonWithheld+why) {
+		if t.once(w.UID, reasonWithheld+k.name) {
 			t.event(w, warning, reasonWithheld, fmt.Sprintf("%s %s is not made: %s", secretsstore.ClassKind.Kind, k.name, why))
 		}
 	}

@@ -21,6 +21,7 @@ type note struct {
 	missed   int       // pods that were not injected
 	rotated  time.Time // what the rollout under way answers, zero when not known
 	tracked  string    // stamp of the rollout under way that is followed to its end, "" for none
+	began    time.Time // when this process began it
 }
 
 // notes are those of all workloads. Safe for concurrent use.

@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
+	"keyroll.dev/internal/annotation"
 	"keyroll.dev/watcher/rollout"
 )
 
@@ -25,6 +26,7 @@ func manyObjects(n int) []runtime.Object {
 		name := fmt.Sprintf("w%d", i)
 		objects = append(objects, deployment(func(d *appsv1.Deployment) {
 			d.ObjectMeta = meta(name)
+			d.ManagedFields = tracked()
 			d.Annotations = map[string]string{revisionAnnotation: "1"}
 			d.Spec.Replicas = new(int32)
 			*d.Spec.Replicas = 1
@@ -41,7 +43,9 @@ func atMostOne(c *Config) { c.Rollout.MaxParallel = 1 }
 
 func TestAStuckRolloutIsToldAndGivesItsPlaceUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := start(t, manyObjects(2), atMostOne)
+		serviceAccount, class := &corev1.ServiceAccount{ObjectMeta: meta("web")}, syncingClass("files", "unused")
+		class.Spec.Parameters["clientID"] = "22222222-2222-2222-2222-222222222222"
+		c := start(t, append(manyObjects(2), serviceAccount, class), atMostOne)
 		defer c.stop()
 		time.Sleep(9 * time.Minute)
 		if len(c.patched) != 1 {
@@ -50,6 +54,8 @@ func TestAStuckRolloutIsToldAndGivesItsPlaceUp(t *testing.T) {
 		first := strings.TrimPrefix(c.patched[0], "deployments/")
 		waiting := injectedPod(first+"-2-a", first+"-2", "files", func(p *corev1.Pod) {
 			p.CreationTimestamp = metav1.Now()
+			p.Annotations[annotation.Content] = c.patches[0].Spec.Template.Metadata.Annotations[annotation.Content]
+			p.Spec.ServiceAccountName = "web"
 			p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "app", State: corev1.ContainerState{
 				Waiting: &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff"},
 			}}}

@@ -94,6 +94,16 @@ func meta(name string) metav1.ObjectMeta {
 	}
 }
 
+// tracked makes the API server note who changes what, which it does for objects
+// that have such a note already.
+func tracked() []metav1.ManagedFieldsEntry {
+	at := metav1.NewTime(noon.Add(-time.Hour))
+	return []metav1.ManagedFieldsEntry{{
+		Manager: "kubectl", Operation: metav1.ManagedFieldsOperationUpdate, APIVersion: "apps/v1", Time: &at,
+		FieldsType: "FieldsV1", FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:spec":{"f:replicas":{}}}`)},
+	}}
+}
+
 func controlledBy(m *metav1.ObjectMeta, kind schema.GroupVersionKind, name string) {
 	yes := true
 	apiVersion, kindName := kind.ToAPIVersionAndKind()
@@ -105,6 +115,7 @@ func controlledBy(m *metav1.ObjectMeta, kind schema.GroupVersionKind, name strin
 func deployment(change ...func(*appsv1.Deployment)) *appsv1.Deployment {
 	replicas := int32(2)
 	d := &appsv1.Deployment{ObjectMeta: meta("web")}
+	d.ManagedFields = tracked()
 	d.Annotations = map[string]string{revisionAnnotation: "1"}
 	d.Spec.Replicas = &replicas
 	d.Status = appsv1.DeploymentStatus{ObservedGeneration: 1, Replicas: 2, UpdatedReplicas: 2, ReadyReplicas: 2, AvailableReplicas: 2}

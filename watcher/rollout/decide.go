@@ -205,20 +205,19 @@ func notSettled(v *view) (Decision, bool) {
 	if rest := v.o.Settle - waited; rest > 0 {
 		return wait(rest, Gathering, "%s; gathering what changes together", v.staleText())
 	}
-	pending := v.unsettled()
-	if len(pending) == 0 {
+	awaited := v.unsettled()
+	rest := v.o.SettleMax - waited
+	if len(awaited) == 0 || rest <= 0 && (v.byFiles() || v.unanswered()) {
 		return Decision{}, false
 	}
-	rest, p := v.o.SettleMax-waited, pending[0]
-	switch {
-	case rest > 0 && p.after > 0:
-		return wait(min(rest, p.after), p.reason, "%s; %s", v.staleText(), p.text())
-	case rest > 0:
-		return wait(rest, p.reason, "%s; %s", v.staleText(), p.text())
-	case v.byFiles(), v.unanswered():
-		return Decision{}, false
+	p := awaited[0]
+	if rest <= 0 {
+		rest = v.o.SettleMax
 	}
-	return wait(v.o.SettleMax, p.reason, "%s; %s, and it was rolled for once already", v.staleText(), p.text())
+	if p.after > 0 {
+		rest = min(rest, p.after)
+	}
+	return wait(rest, p.reason, "%s; %s", v.staleText(), p.text())
 }
 
 // unanswered reports whether a pod is stale by a digest that no rollout has
