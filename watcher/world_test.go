@@ -98,9 +98,11 @@ func meta(name string) metav1.ObjectMeta {
 // that have such a note already.
 func tracked() []metav1.ManagedFieldsEntry {
 	at := metav1.NewTime(noon.Add(-time.Hour))
+	fields := &metav1.FieldsV1{}
+	fields.SetRawBytes([]byte(`{"f:spec":{"f:replicas":{}}}`))
 	return []metav1.ManagedFieldsEntry{{
 		Manager: "kubectl", Operation: metav1.ManagedFieldsOperationUpdate, APIVersion: "apps/v1", Time: &at,
-		FieldsType: "FieldsV1", FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:spec":{"f:replicas":{}}}`)},
+		FieldsType: "FieldsV1", FieldsV1: fields,
 	}}
 }
 
