@@ -38,6 +38,7 @@ type caches struct {
 	// uncounted: the CRD of statuses has a status subresource, so their
 	// generation tells nothing.
 	uncounted bool
+	release   string // namespace that Keyroll itself runs in
 	feedMemo  feedMemo
 }
 
@@ -46,6 +47,7 @@ func newCaches(c Config, digests *digester) *caches {
 	kube := c.Kube
 	apps, core, batch := kube.AppsV1(), kube.CoreV1(), kube.BatchV1()
 	all := &caches{
+		release: c.Namespace,
 		workloads: map[schema.GroupKind]store[*workload]{
 			deployments.GroupKind(): newStore(listWatch(kube, apps.Deployments("").List, apps.Deployments("").Watch),
 				&appsv1.Deployment{}, slimDeployment, workloadIndexes),

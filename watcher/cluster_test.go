@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -33,12 +35,13 @@ type cluster struct {
 	kube     *fake.Clientset
 	driver   *clienttesting.Fake
 	statuses clienttesting.ObjectTracker
-	patches  []merge  // as they were sent
-	patched  []string // resource/name of each
-	// refuse answers the patch with an error, where it is not nil.
-	refuse func(name string) error
-	// admit is the webhook.
-	admit      func(*appsv1.Deployment)
+
+	mu        sync.Mutex
+	sent      []merge                  // patches, as they were sent
+	targets   []string                 // resource/name of each
+	refusal   func(name string) error  // answers a patch with an error, where it is not nil
+	admission func(*appsv1.Deployment) // the webhook
+
 	config     Config
 	controller *Controller
 	stop       func()
@@ -106,10 +109,12 @@ func (c *cluster) patch(action clienttesting.Action) (bool, runtime.Object, erro
 	if err := json.Unmarshal(patch.Patch, &sent); err != nil {
 		return true, nil, err
 	}
-	c.patches = append(c.patches, sent)
-	c.patched = append(c.patched, patch.Resource.Resource+"/"+patch.Name)
-	if c.refuse != nil {
-		if err := c.refuse(patch.Name); err != nil {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.sent = append(c.sent, sent)
+	c.targets = append(c.targets, patch.Resource.Resource+"/"+patch.Name)
+	if c.refusal != nil {
+		if err := c.refusal(patch.Name); err != nil {
 			return true, nil, err
 		}
 	}
@@ -124,11 +129,11 @@ func (c *cluster) patch(action clienttesting.Action) (bool, runtime.Object, erro
 	if d.UID != sent.Metadata.UID || d.ResourceVersion != sent.Metadata.ResourceVersion {
 		return true, nil, apierrors.NewConflict(appsv1.Resource("deployments"), d.Name, errors.New("changed meanwhile"))
 	}
-	if sent.Spec == nil && c.admit == nil {
+	if sent.Spec == nil && c.admission == nil {
 		return true, &metav1.PartialObjectMetadata{ObjectMeta: d.ObjectMeta}, nil
 	}
-	if c.admit != nil {
-		c.admit(d)
+	if c.admission != nil {
+		c.admission(d)
 	}
 	if sent.Spec != nil {
 		set(&d.Annotations, sent.Metadata.Annotations)
@@ -144,6 +149,34 @@ func (c *cluster) patch(action clienttesting.Action) (bool, runtime.Object, erro
 		return true, nil, err
 	}
 	return true, &metav1.PartialObjectMetadata{ObjectMeta: d.ObjectMeta}, nil
+}
+
+// patches answers those that were sent.
+func (c *cluster) patches() []merge {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.sent)
+}
+
+// patched answers what they were sent to.
+func (c *cluster) patched() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.targets)
+}
+
+// refuse has f answer every patch.
+func (c *cluster) refuse(f func(name string) error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.refusal = f
+}
+
+// admit has f stand for the webhook.
+func (c *cluster) admit(f func(*appsv1.Deployment)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.admission = f
 }
 
 func set(to *map[string]string, from map[string]string) {

@@ -58,7 +58,7 @@ type Config struct {
 	ClassRetention time.Duration       // how long a class of ours that nothing needs is kept
 	Fallback       dependency.Fallback // the same as the webhook's
 	SecretTrigger  bool                // false: no access to Secrets at all
-	Workers        int                 // decisions at once; 0: 8
+	Workers        int                 // decisions at once; 0: 16
 
 	Log        *slog.Logger
 	Registerer prometheus.Registerer
@@ -114,7 +114,7 @@ func New(ctx context.Context, c Config) (*Controller, error) {
 		return nil, errors.New("class retention must not be negative")
 	}
 	if c.Workers == 0 {
-		c.Workers = 8
+		c.Workers = 16
 	}
 	var digests *digester
 	if c.SecretTrigger {
@@ -347,8 +347,8 @@ func (c *Controller) decide(now time.Time, w *workload, n *note) rollout.Decisio
 	return rollout.Decide(now, state, c.config.Rollout)
 }
 
-// keep keeps the baseline: of what is gone when its pods are, for as long as
-// they are looked at, of all else for those who come after.
+// keep keeps a workload's baseline for the next look, and for the watchers that
+// come after. What nobody can roll needs it only as long as this one runs.
 func (c *Controller) keep(now time.Time, w *workload, n *note, b rollout.Baseline) {
 	if w.fixed {
 		n.baseline = b
@@ -439,7 +439,7 @@ func (c *Controller) roll(ctx context.Context, now time.Time, w *workload, n *no
 	if !c.pace.take(k) {
 		return nil // in line; whoever frees a place brings it back
 	}
-	patching, cancel := context.WithTimeout(ctx, patchTimeout)
+	patching, cancel := finishing(ctx)
 	defer cancel()
 	patched, err := c.applier.roll(patching, w, d.Stamp, d.Cause)
 	if err != nil {
@@ -455,6 +455,18 @@ func (c *Controller) roll(ctx context.Context, now time.Time, w *workload, n *no
 	c.log.Info("Rollout started", append(w.attrs(), "reason", string(d.Reason), "stamp", d.Stamp, "cause", d.Cause)...)
 	c.tell.rolled(w, d.Cause)
 	return nil
+}
+
+// finishing answers a context for one write. A write that is under way when ctx
+// ends may still finish, within lastWrites, so that what follows from it is
+// noted and told.
+func finishing(ctx context.Context) (context.Context, context.CancelFunc) {
+	writing, cancel := context.WithTimeout(context.WithoutCancel(ctx), patchTimeout)
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(lastWrites, cancel) })
+	return writing, func() {
+		stop()
+		cancel()
+	}
 }
 
 // refused answers nil where the workload is looked at again anyway, because it

@@ -39,8 +39,8 @@ func TestOneRotationIsOneRollout(t *testing.T) {
 		c := start(t, shopObjects())
 		defer c.stop()
 		time.Sleep(time.Minute)
-		if len(c.patches) > 0 {
-			t.Fatalf("nothing rotated, and %d patches were sent", len(c.patches))
+		if len(c.patches()) > 0 {
+			t.Fatalf("nothing rotated, and %d patches were sent", len(c.patches()))
 		}
 		c.rotate("files", "v2", 20*time.Second)
 		time.Sleep(10 * time.Second)
@@ -55,7 +55,7 @@ func TestOneRotationIsOneRollout(t *testing.T) {
 			Spec:     &mergeSpec{},
 		}}
 		want[0].Spec.Template.Metadata.Annotations = map[string]string{annotation.Content: stamp}
-		if diff := cmp.Diff(want, c.patches); diff != "" || stamp == "" {
+		if diff := cmp.Diff(want, c.patches()); diff != "" || stamp == "" {
 			t.Errorf("patches (-want +got)\n%s", diff)
 		}
 		if cause := d.Annotations[changeCause]; !strings.HasPrefix(cause, "keyroll: secret/db-password changed") {
@@ -80,8 +80,8 @@ func TestARotationWhileTheWatcherWasDownIsNotMissed(t *testing.T) {
 		c := start(t, objects)
 		defer c.stop()
 		time.Sleep(10 * time.Second)
-		if len(c.patches) != 1 {
-			t.Errorf("%d patches were sent, want 1", len(c.patches))
+		if len(c.patches()) != 1 {
+			t.Errorf("%d patches were sent, want 1", len(c.patches()))
 		}
 	})
 }
@@ -95,8 +95,8 @@ func TestAUsersOwnChangeCauseStays(t *testing.T) {
 		time.Sleep(time.Minute)
 		c.rotate("files", "v2", time.Second)
 		time.Sleep(10 * time.Second)
-		if len(c.patches) != 1 || c.patches[0].Metadata.Annotations != nil {
-			t.Errorf("patches %+v, want one without annotations on the workload", c.patches)
+		if len(c.patches()) != 1 || c.patches()[0].Metadata.Annotations != nil {
+			t.Errorf("patches %+v, want one without annotations on the workload", c.patches())
 		}
 	})
 }
@@ -105,13 +105,13 @@ func TestARefusedRolloutIsTriedAgainForEver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := start(t, shopObjects())
 		defer c.stop()
-		c.refuse = func(string) error {
+		c.refuse(func(string) error {
 			return apierrors.NewForbidden(appsv1.Resource("deployments"), "web", errors.New("policy says no"))
-		}
+		})
 		time.Sleep(time.Minute)
 		c.rotate("files", "v2", time.Second)
 		time.Sleep(24 * time.Hour)
-		refused := len(c.patches)
+		refused := len(c.patches())
 		// The delay doubles from 500 ms to 5 minutes: 10 tries to get there, 12 an hour after.
 		if refused < 250 || refused > 330 {
 			t.Errorf("%d tries in a day", refused)
@@ -119,10 +119,10 @@ func TestARefusedRolloutIsTriedAgainForEver(t *testing.T) {
 		if underway, waiting := c.controller.pace.counts(); underway+waiting > 0 {
 			t.Errorf("the workload holds %d places and %d turns", underway, waiting)
 		}
-		c.refuse = nil
+		c.refuse(nil)
 		time.Sleep(6 * time.Minute)
-		if len(c.patches) != refused+1 {
-			t.Errorf("%d patches after it was allowed, want 1", len(c.patches)-refused)
+		if len(c.patches()) != refused+1 {
+			t.Errorf("%d patches after it was allowed, want 1", len(c.patches())-refused)
 		}
 		want := []string{"Warning ContentRolloutRefused Deployment/web", "Normal ContentRollout Deployment/web"}
 		if diff := cmp.Diff(want, c.events()); diff != "" {
@@ -136,17 +136,17 @@ func TestAConflictIsDecidedAgain(t *testing.T) {
 		c := start(t, shopObjects())
 		defer c.stop()
 		conflicts := 0
-		c.refuse = func(name string) error {
+		c.refuse(func(name string) error {
 			if conflicts++; conflicts > 2 {
 				return nil
 			}
 			return apierrors.NewConflict(appsv1.Resource("deployments"), name, errors.New("changed meanwhile"))
-		}
+		})
 		time.Sleep(time.Minute)
 		c.rotate("files", "v2", time.Second)
 		time.Sleep(10 * time.Second)
-		if len(c.patches) != 3 {
-			t.Errorf("%d patches were sent, want two conflicts and one rollout", len(c.patches))
+		if len(c.patches()) != 3 {
+			t.Errorf("%d patches were sent, want two conflicts and one rollout", len(c.patches()))
 		}
 	})
 }

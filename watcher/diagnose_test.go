@@ -131,8 +131,8 @@ func TestAChangedDefaultRollsNothingAndIsTold(t *testing.T) {
 		c := start(t, objects)
 		defer c.stop()
 		time.Sleep(time.Hour)
-		if len(c.patches) > 0 {
-			t.Errorf("%d patches", len(c.patches))
+		if len(c.patches()) > 0 {
+			t.Errorf("%d patches", len(c.patches()))
 		}
 		if diff := cmp.Diff([]string{"Normal DefaultsChanged Deployment/web"}, c.events()); diff != "" {
 			t.Errorf("events (-want +got)\n%s", diff)

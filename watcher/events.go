@@ -2,6 +2,7 @@ package watcher
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -75,6 +76,9 @@ const tellAfter = time.Minute
 // maxTold bounds what is remembered of what was said. Saying a thing again is
 // no harm, growing for ever is.
 const maxTold = 20000
+
+// maxWhy bounds what is repeated of the API server's answer.
+const maxWhy = 500
 
 // teller tells people what happens, in Events on the object that they look at.
 // Safe for concurrent use.
@@ -162,8 +166,12 @@ func (t *teller) stuck(w *workload, d rollout.Decision, why string) {
 }
 
 func (t *teller) refused(w *workload, err error) {
-	if t.once(w.UID, reasonRefused+w.stamp()+err.Error()) {
-		t.event(w, warning, reasonRefused, "The API server refused the rollout, it is tried again: "+err.Error())
+	why := err.Error()
+	if len(why) > maxWhy {
+		why = strings.ToValidUTF8(why[:maxWhy], "") + "..."
+	}
+	if t.once(w.UID, reasonRefused+w.stamp()+why) {
+		t.event(w, warning, reasonRefused, "The API server refused the rollout, it is tried again: "+why)
 	}
 }
 

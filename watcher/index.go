@@ -3,6 +3,7 @@ package watcher
 import (
 	"sync"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/tools/cache"
 
@@ -204,8 +205,12 @@ func (c *caches) podOf(s *status) *pod {
 	return p
 }
 
-// enabled reports whether a namespace is opted in.
+// enabled reports whether a namespace is opted in. Some cannot be: the webhook
+// leaves them out, so that it can never hinder itself or the cluster to start.
 func (c *caches) enabled(name string) bool {
+	if name == c.release || name == metav1.NamespaceSystem {
+		return false
+	}
 	n := c.namespaces.get("", name)
 	return n != nil && n.Labels[annotation.InjectionLabel] == annotation.InjectionEnabled
 }

@@ -175,7 +175,7 @@ func TestEveryKindIsRolledOrToldOf(t *testing.T) {
 				})
 				defer c.stop()
 				time.Sleep(20 * time.Second)
-				if diff := cmp.Diff(test.wantPatch, c.patched); diff != "" {
+				if diff := cmp.Diff(test.wantPatch, c.patched()); diff != "" {
 					t.Errorf("patches (-want +got)\n%s", diff)
 				}
 				if diff := cmp.Diff(test.wantEvents, c.events()); diff != "" {

@@ -19,7 +19,7 @@ func TestAMountThatTheDriverLeavesBehindIsTold(t *testing.T) {
 		defer c.stop()
 		// The second pod's rotation fails, silently: only the first is rolled for, and
 		// the rollout is refused, so that the pods stay.
-		c.refuse = func(string) error { return apierrors.NewForbidden(appsv1.Resource("deployments"), "web", nil) }
+		c.refuse(func(string) error { return apierrors.NewForbidden(appsv1.Resource("deployments"), "web", nil) })
 		time.Sleep(time.Minute)
 		c.must(c.statuses.Update(secretsstore.PodStatusResource, podStatus("web-1-a", "files", "v2", 2, time.Now()), shop))
 		lagging := func() float64 { return testutil.ToFloat64(c.controller.metrics.lagging) }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -81,26 +82,26 @@ func TestTheNextLeaderBeginsWhenTheLastHasEnded(t *testing.T) {
 func TestALostLeaseIsAnError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := fake.NewClientset()
-		lost := false
+		var lost atomic.Bool
 		client.PrependReactor("update", "leases", func(clienttesting.Action) (bool, runtime.Object, error) {
-			return lost, nil, errors.New("no connection")
+			return lost.Load(), nil, errors.New("no connection")
 		})
 		ctx := process.WithLogger(t.Context(), slog.New(slog.DiscardHandler))
-		working := false
+		var working atomic.Bool
 		ended := make(chan error, 1)
 		go func() {
 			ended <- lead(ctx, client, "keyroll-system", lease("a"), func(ctx context.Context) {
-				working = true
+				working.Store(true)
 				<-ctx.Done()
-				working = false
+				working.Store(false)
 			})
 		}()
 		time.Sleep(time.Minute)
-		lost = true
+		lost.Store(true)
 		if err := <-ended; !errors.Is(err, errLost) {
 			t.Errorf("ended with %v, want %v", err, errLost)
 		}
-		if working {
+		if working.Load() {
 			t.Error("work goes on without the lease")
 		}
 	})

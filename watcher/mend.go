@@ -37,7 +37,7 @@ func (m *mender) sync(ctx context.Context, k key) error {
 	if w == nil || !m.caches.enabled(k.namespace) || !w.lacking() {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, patchTimeout)
+	ctx, cancel := finishing(ctx)
 	defer cancel()
 	_, err := m.applier.resubmit(ctx, w)
 	switch {

@@ -47,27 +47,27 @@ func TestWhatTheWebhookMissedIsSentAgainUntilItAnswers(t *testing.T) {
 		c := start(t, []runtime.Object{&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: shop}}, missed})
 		defer c.stop()
 		time.Sleep(time.Hour)
-		if len(c.patches) > 0 {
-			t.Fatalf("%d patches in a namespace that is not opted in", len(c.patches))
+		if len(c.patches()) > 0 {
+			t.Fatalf("%d patches in a namespace that is not opted in", len(c.patches()))
 		}
 		_, err := c.kube.CoreV1().Namespaces().Update(t.Context(), enabledNamespace(), metav1.UpdateOptions{})
 		c.must(err)
 		time.Sleep(24 * time.Hour)
 		// The delay doubles from 2 s to 10 minutes.
-		if n := len(c.patches); n < 140 || n > 170 {
+		if n := len(c.patches()); n < 140 || n > 170 {
 			t.Errorf("%d patches in a day without a webhook", n)
 		}
-		for _, p := range c.patches {
+		for _, p := range c.patches() {
 			if diff := cmp.Diff(merge{Metadata: mergeMetadata{UID: "web-uid", ResourceVersion: p.Metadata.ResourceVersion}}, p); diff != "" {
 				t.Fatalf("a patch changes something (-want +got)\n%s", diff)
 			}
 		}
-		c.admit = func(d *appsv1.Deployment) {
+		c.admit(func(d *appsv1.Deployment) {
 			d.Spec.Template.Annotations = map[string]string{annotation.Objects: "db-password", annotation.FromWorkload: "objects"}
-		}
-		before := len(c.patches)
+		})
+		before := len(c.patches())
 		time.Sleep(24 * time.Hour)
-		if n := len(c.patches) - before; n != 1 {
+		if n := len(c.patches()) - before; n != 1 {
 			t.Errorf("%d patches after the webhook came back, want 1", n)
 		}
 	})

@@ -10,7 +10,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/version"
 
 	"keyroll.dev/internal/annotation"
-	"keyroll.dev/internal/dependency"
 	"keyroll.dev/watcher/rollout"
 )
 
@@ -30,11 +29,6 @@ func (n *namespace) same(other *namespace) bool {
 	return maps.Equal(n.Labels, other.Labels) && maps.Equal(n.Annotations, other.Annotations)
 }
 
-// told answers the namespace in the words of the resolution.
-func (n *namespace) told() dependency.Namespace {
-	return dependency.Namespace{Name: n.Name, Labels: n.Labels, Annotations: n.Annotations}
-}
-
 // account is the view of a ServiceAccount: its identity annotations.
 type account struct {
 	metav1.ObjectMeta // with workload-identity annotations
@@ -51,6 +45,7 @@ type driver struct {
 	metav1.ObjectMeta
 
 	generation rollout.Driver
+	still      bool // it is known to rotate nothing
 }
 
 // slimDriver tells the generation by whether kubelet is to republish volumes,
@@ -60,8 +55,8 @@ type driver struct {
 func slimDriver(d *storagev1.CSIDriver) *driver {
 	slim := &driver{ObjectMeta: identity(&d.ObjectMeta), generation: rollout.Polling}
 	republishes := d.Spec.RequiresRepublish != nil && *d.Spec.RequiresRepublish
-	if republishes || republishing(d.Labels["app.kubernetes.io/version"]) {
-		slim.generation = rollout.Republishing
+	if newer := republishing(d.Labels["app.kubernetes.io/version"]); republishes || newer {
+		slim.generation, slim.still = rollout.Republishing, !republishes
 	}
 	return slim
 }

@@ -122,7 +122,7 @@ func (p *provider) syncTemplate(_ context.Context, k key) error {
 // that can be told from the template; zero for nothing.
 func (p *provider) resolve(w *workload) dependency.Record {
 	home := p.caches.namespaces.get("", w.Namespace)
-	if home == nil || !home.told().Enabled() || !w.settings.Asked() || w.kind == pods {
+	if home == nil || !p.caches.enabled(w.Namespace) || !w.settings.Asked() || w.kind == pods {
 		return dependency.Record{} // what a pod asks for stands in its record
 	}
 	// What is wrong was told by the webhook; the pods will be refused by it.
@@ -204,7 +204,7 @@ func (p *provider) asked(k classKey) (dependency.Record, bool) {
 		return record, true
 	}
 	home := p.caches.namespaces.get("", k.namespace)
-	if home == nil || !home.told().Enabled() {
+	if home == nil || !p.caches.enabled(k.namespace) {
 		return dependency.Record{}, false
 	}
 	defaults, _ := annotation.ParseNamespace(home.Annotations)

@@ -48,13 +48,13 @@ func TestAStuckRolloutIsToldAndGivesItsPlaceUp(t *testing.T) {
 		c := start(t, append(manyObjects(2), serviceAccount, class), atMostOne)
 		defer c.stop()
 		time.Sleep(9 * time.Minute)
-		if len(c.patched) != 1 {
-			t.Fatalf("patched %v while the first rollout is under way, want one", c.patched)
+		if len(c.patched()) != 1 {
+			t.Fatalf("patched %v while the first rollout is under way, want one", c.patched())
 		}
-		first := strings.TrimPrefix(c.patched[0], "deployments/")
+		first := strings.TrimPrefix(c.patched()[0], "deployments/")
 		waiting := injectedPod(first+"-2-a", first+"-2", "files", func(p *corev1.Pod) {
 			p.CreationTimestamp = metav1.Now()
-			p.Annotations[annotation.Content] = c.patches[0].Spec.Template.Metadata.Annotations[annotation.Content]
+			p.Annotations[annotation.Content] = c.patches()[0].Spec.Template.Metadata.Annotations[annotation.Content]
 			p.Spec.ServiceAccountName = "web"
 			p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "app", State: corev1.ContainerState{
 				Waiting: &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff"},
@@ -67,8 +67,8 @@ func TestAStuckRolloutIsToldAndGivesItsPlaceUp(t *testing.T) {
 		_, err = c.kube.CoreV1().Pods(shop).Create(t.Context(), waiting, metav1.CreateOptions{})
 		c.must(err)
 		time.Sleep(30 * time.Minute)
-		if len(c.patched) != 2 || c.patched[0] == c.patched[1] {
-			t.Errorf("patched %v, want both once", c.patched)
+		if len(c.patched()) != 2 || c.patched()[0] == c.patched()[1] {
+			t.Errorf("patched %v, want both once", c.patched())
 		}
 		events, err := c.kube.CoreV1().Events("").List(t.Context(), metav1.ListOptions{})
 		c.must(err)
@@ -88,10 +88,10 @@ func TestNoMoreThanMaxParallelAreUnderWay(t *testing.T) {
 		defer c.stop()
 		time.Sleep(10 * time.Second)
 		for done := range all {
-			if want := min(all, done+3); len(c.patched) != want {
-				t.Fatalf("%d rollouts began when %d had ended, want %d", len(c.patched), done, want)
+			if want := min(all, done+3); len(c.patched()) != want {
+				t.Fatalf("%d rollouts began when %d had ended, want %d", len(c.patched()), done, want)
 			}
-			name := strings.TrimPrefix(c.patched[done], "deployments/")
+			name := strings.TrimPrefix(c.patched()[done], "deployments/")
 			d, err := c.kube.AppsV1().Deployments(shop).Get(t.Context(), name, metav1.GetOptions{})
 			c.must(err)
 			d.Status.ObservedGeneration = d.Generation // its pods are all of the newest revision
@@ -99,7 +99,7 @@ func TestNoMoreThanMaxParallelAreUnderWay(t *testing.T) {
 			c.must(err)
 			time.Sleep(time.Second) // nobody waits for a clock: the end of one brings the next
 		}
-		sort := slices.Sorted(slices.Values(c.patched))
+		sort := slices.Sorted(slices.Values(c.patched()))
 		if compact := slices.Compact(slices.Clone(sort)); len(compact) != all {
 			t.Errorf("patched %v, want each once", sort)
 		}
@@ -114,8 +114,8 @@ func TestANewLeaderCountsTheRolloutsOfTheLast(t *testing.T) {
 		c.restart()
 		defer func() { c.stop() }()
 		time.Sleep(5 * time.Minute)
-		if len(c.patched) != 1 {
-			t.Errorf("patched %v, want one at a time", c.patched)
+		if len(c.patched()) != 1 {
+			t.Errorf("patched %v, want one at a time", c.patched())
 		}
 	})
 }
@@ -124,15 +124,15 @@ func TestOneThatIsRefusedDelaysNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := start(t, manyObjects(3), atMostOne)
 		defer c.stop()
-		c.refuse = func(name string) error {
+		c.refuse(func(name string) error {
 			if name == "w0" {
 				return apierrors.NewForbidden(appsv1.Resource("deployments"), name, nil)
 			}
 			return nil
-		}
+		})
 		time.Sleep(25 * time.Minute) // each rollout holds the one place for 10 minutes
 		for _, name := range []string{"deployments/w0", "deployments/w1", "deployments/w2"} {
-			if !slices.Contains(c.patched, name) {
+			if !slices.Contains(c.patched(), name) {
 				t.Errorf("%s was not tried", name)
 			}
 		}

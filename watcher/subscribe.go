@@ -27,7 +27,7 @@ func (c *Controller) subscribe() {
 	await("secretproviderclasses", c.caches.classes.watch(c.classChanged))
 	await("namespaces", c.caches.namespaces.watch(c.namespaceChanged))
 	await("serviceaccounts", c.caches.accounts.watch(c.accountChanged))
-	await("csidrivers", c.caches.drivers.watch(func(_, _ *driver) {}))
+	await("csidrivers", c.caches.drivers.watch(c.driverChanged))
 	if c.caches.secrets.informer != nil {
 		await("secrets", c.caches.secrets.watch(c.secretChanged))
 	}
@@ -194,6 +194,17 @@ func (c *Controller) accountChanged(before, after *account) {
 		return // says nothing, as before it existed
 	}
 	c.provider.namespaceChanged(last.Namespace)
+}
+
+// driverChanged only tells: how it works is asked at every decision.
+func (c *Controller) driverChanged(before, after *driver) {
+	if after == nil {
+		c.log.Warn("The CSI driver is gone: nothing is mounted, and nothing rotates")
+		return
+	}
+	if after.still && (before == nil || !before.still) {
+		c.log.Warn("Rotation is switched off in the CSI driver: pods keep what they started with")
+	}
 }
 
 // fanIfSynced has all who take from a class's Secrets looked at soon. Without

@@ -84,11 +84,11 @@ func (v *view) oldVersions(class string) (map[string]string, bool) {
 		return base.Versions, true
 	}
 	var old *Status
-	for st := range v.s.statusesOf(class) {
+	v.s.eachStatus(class, func(st *Status) {
 		if st.unchanged() && !maps.Equal(st.Versions, next) && (old == nil || byAge(*st, *old) > 0) {
 			old = st
 		}
-	}
+	})
 	if old == nil {
 		return nil, false
 	}

@@ -86,6 +86,23 @@ func TestCause(t *testing.T) {
 			"shop-kv", []Pod{rotatedTo(many("v2")), sibling(many("v2"))}, Baseline{},
 			"keyroll: one or more of secret/a, secret/b, secret/c and 2 more changed in vault shop-kv",
 		},
+		"nothing recorded, and siblings have several first mounts: the newest of them": {
+			"shop-kv", []Pod{
+				rotatedTo(map[string]string{db: "v3", "secret/user": "v1"}),
+				sibling(map[string]string{db: "v1", "secret/user": "v1"}),
+				func() Pod {
+					p := sibling(map[string]string{db: "v2", "secret/user": "v1"})
+					p.Mounts[0].Status.Changed = at(3 * time.Second)
+					return p
+				}(),
+				func() Pod {
+					p := sibling(map[string]string{db: "v0", "secret/user": "v1"})
+					p.Mounts[0].Status.Changed = at(time.Second)
+					return p
+				}(),
+			}, Baseline{},
+			"keyroll: secret/db-password changed in vault shop-kv (v2 -> v3)",
+		},
 		"recorded as it is now": {
 			"shop-kv", []Pod{rotatedTo(versions("v2"))}, func() Baseline { b := recorded(versions("v2")); b.Stamp = "aa-1"; return b }(),
 			"keyroll: secret/db-password changed in vault shop-kv (-> v2)",

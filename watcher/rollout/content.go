@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"iter"
 	"maps"
 	"slices"
 	"strconv"
@@ -51,29 +50,24 @@ func (s State) current(p Pod) bool {
 // newestOf is the newest status of a class, nil for none.
 func (s State) newestOf(class string) *Status {
 	var newest *Status
-	for st := range s.statusesOf(class) {
+	s.eachStatus(class, func(st *Status) {
 		if newest == nil || byAge(*st, *newest) > 0 {
 			newest = st
 		}
-	}
+	})
 	return newest
 }
 
-// statusesOf goes through all that is known of a class.
-func (s State) statusesOf(class string) iter.Seq[*Status] {
-	return func(yield func(*Status) bool) {
-		feeds := s.Classes[class].Feeds
-		for i := range feeds {
-			if !yield(&feeds[i]) {
-				return
-			}
-		}
-		for _, p := range s.Pods {
-			for _, m := range p.Mounts {
-				mine := !p.Finished && m.Class == class && m.Status != nil && m.Status.belongsTo(p)
-				if mine && !yield(m.Status) {
-					return
-				}
+// eachStatus goes through all that is known of a class.
+func (s State) eachStatus(class string, visit func(*Status)) {
+	feeds := s.Classes[class].Feeds
+	for i := range feeds {
+		visit(&feeds[i])
+	}
+	for _, p := range s.Pods {
+		for _, m := range p.Mounts {
+			if !p.Finished && m.Class == class && m.Status != nil && m.Status.belongsTo(p) {
+				visit(m.Status)
 			}
 		}
 	}

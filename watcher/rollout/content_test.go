@@ -90,6 +90,7 @@ func TestNewestContent(t *testing.T) {
 		"in one second, what changed oftener":   {pod(status("v1", at(0), 2)), []Status{status("v2", at(0), 1)}, "v1"},
 		"the other way round":                   {pod(status("v1", at(0), 1)), []Status{status("v2", at(0), 2)}, "v2"},
 		"in one second, as often: by the text":  {pod(status("v1", at(0), 1)), []Status{status("v2", at(0), 1)}, map[bool]string{true: "v1", false: "v2"}[digestOf(versions("v1")) > digestOf(versions("v2"))]},
+		"the same, the other way round":         {pod(status("v2", at(0), 1)), []Status{status("v1", at(0), 1)}, map[bool]string{true: "v1", false: "v2"}[digestOf(versions("v1")) > digestOf(versions("v2"))]},
 		"the status of another pod of the name": {func() Pod { p := pod(status("v1", at(0), 1)); p.UID = "new"; return p }(), nil, ""},
 		"no status of its own":                  {func() Pod { p := pod(Status{}); p.Mounts[0].Status = nil; return p }(), []Status{status("v2", at(0), 1)}, "v2"},
 		"no status at all":                      {func() Pod { p := pod(Status{}); p.Mounts[0].Status = nil; return p }(), nil, ""},

@@ -427,6 +427,7 @@ func shrink(seed uint64, steps []step, fails func([]step) bool) []step {
 // simulate plays a share of the sequences.
 func simulate(t *testing.T, share float64, sequence func(*rand.Rand) []step, then after) {
 	t.Helper()
+	t.Parallel()
 	n := max(1, uint64(float64(*sequences)*share))
 	for seed := *firstSeed; seed < *firstSeed+n; seed++ {
 		steps := sequence(rand.New(rand.NewPCG(seed, 2)))

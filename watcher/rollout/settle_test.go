@@ -393,3 +393,28 @@ func TestSecretFlips(t *testing.T) {
 		})
 	}
 }
+
+func TestSameOn(t *testing.T) {
+	tests := map[string]struct {
+		a, b map[string]string
+		ids  []string
+		want bool
+	}{
+		"all the same":                   {versions("v1"), versions("v1"), nil, true},
+		"of all, one differs":            {versions("v1"), versions("v2"), nil, false},
+		"the same where it matters":      {map[string]string{"x": "1", "y": "2"}, map[string]string{"x": "1", "y": "3"}, []string{"x"}, true},
+		"different where it matters":     {map[string]string{"x": "1", "y": "2"}, map[string]string{"x": "1", "y": "3"}, []string{"x", "y"}, false},
+		"away in both":                   {nil, nil, []string{"x"}, true},
+		"away in one":                    {map[string]string{"x": ""}, nil, []string{"x"}, false},
+		"nothing matters":                {versions("v1"), versions("v2"), []string{}, true},
+		"pick agrees on what is away":    {pick(versions("v1"), []string{db, "x"}), versions("v1"), nil, true},
+		"pick without ids leaves it all": {pick(versions("v1"), nil), versions("v1"), nil, true},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := sameOn(tt.a, tt.b, tt.ids); got != tt.want {
+				t.Errorf("sameOn(%v, %v, %v) = %v, want %v", tt.a, tt.b, tt.ids, got, tt.want)
+			}
+		})
+	}
+}
