@@ -170,8 +170,14 @@ func (d *Driver) Start(ctx context.Context) error {
 
 func (d *Driver) handle(ctx context.Context) error {
 	_, err := d.pods.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(o any) { d.podSeen(ctx, o) },
-		UpdateFunc: func(_, o any) { d.podSeen(ctx, o) },
+		AddFunc: func(o any) { d.podSeen(ctx, o) },
+		UpdateFunc: func(was, o any) {
+			// A list after a lost watch shows a pod that was replaced under its name as an update.
+			if was.(*corev1.Pod).UID != o.(*corev1.Pod).UID {
+				d.podGone(was)
+			}
+			d.podSeen(ctx, o)
+		},
 		DeleteFunc: d.podGone,
 	})
 	if err != nil {

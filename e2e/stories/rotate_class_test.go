@@ -1,0 +1,168 @@
+package stories
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/dynamic"
+
+	"keyroll.dev/e2e/driver"
+	"keyroll.dev/internal/annotation"
+)
+
+// classEdited pins versions in a class and edits it: from A to B, and back to A.
+// The class fills a Secret, from which the pods take a variable.
+func classEdited(t *testing.T) {
+	s := raise(t, "edited")
+	a := s.rotate("db-password")
+	b := s.rotate("db-password")
+	s.pin(t, a, "")
+	d := s.deployment(appName, 3, nil)
+	mount(d, "pinned")
+	d.Spec.Template.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "DB_PASSWORD", ValueFrom: &corev1.EnvVarSource{
+		SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "pinned"}, Key: "password"},
+	}}}
+	s.create(d)
+	w := s.target("Deployment", appName, nil)
+	f := fleet{w}
+	settled := func(version string) {
+		t.Helper()
+		eventually(t, "every pod started with the pinned version", func(ctx context.Context) string {
+			tend(t)
+			if lacking := w.unfinished(ctx); lacking != "" {
+				return lacking
+			}
+			return s.pinned(version, started)
+		})
+	}
+	settled(a)
+	f.rolled(t, "a deployment rolls nothing by itself", 0)
+
+	s.pin(t, a, "# edited\n")
+	f.rolled(t, "an edit that delivers the same", 0)
+
+	s.pin(t, b, "")
+	settled(b)
+	f.rolled(t, "an edit that delivers another version", 1)
+	s.pin(t, a, "")
+	settled(a)
+	f.rolled(t, "back again after a rollout", 1)
+
+	// One pod lags, so nothing may roll yet when B comes and goes.
+	lagging := w.podNames()[0]
+	s.Driver.Pause(s.ns, lagging)
+	defer s.Driver.Release(s.ns, lagging)
+	others := func(version string) {
+		t.Helper()
+		eventually(t, "the other pods' files follow", func(context.Context) string {
+			return s.pinned(version, func(h driver.Holding) map[string]string {
+				if h.Pod == lagging {
+					return map[string]string{"secret/db-password": version}
+				}
+				return h.Versions()
+			})
+		})
+	}
+	s.pin(t, b, "")
+	others(b)
+	f.rolled(t, "none while the statuses disagree", 0)
+	s.pin(t, a, "")
+	others(a)
+	s.Driver.Release(s.ns, lagging)
+	f.rolled(t, "back again before a rollout", 0)
+	if lacking := s.pinned(a, started); lacking != "" {
+		t.Error(lacking)
+	}
+}
+
+// pin writes the class with one version of db-password.
+func (s *story) pin(t *testing.T, version, comment string) {
+	t.Helper()
+	s.t = t
+	s.class("pinned", map[string]any{
+		"provider": "azure", "parameters": s.parameters("array:\n" + comment + object("db-password", version)),
+		"secretObjects": []any{map[string]any{
+			"secretName": "pinned", "type": "Opaque",
+			"data": []any{map[string]any{"objectName": "db-password", "key": "password"}},
+		}},
+	})
+}
+
+// started are the versions of a container's files when it started.
+func started(h driver.Holding) map[string]string { return h.Start.Versions() }
+
+// pinned tells which live container does not have the version, "" if all have.
+func (s *story) pinned(version string, has func(driver.Holding) map[string]string) string {
+	holdings := s.Driver.Current(s.ns)
+	if len(holdings) == 0 {
+		return "no container runs"
+	}
+	for _, h := range holdings {
+		if got := has(h)["secret/db-password"]; got != version {
+			return fmt.Sprintf("pod %s has %s, want %s", h.Pod, got, version)
+		}
+	}
+	return ""
+}
+
+// class makes a SecretProviderClass as people write it.
+func (s *story) class(name string, object map[string]any) {
+	s.t.Helper()
+	if err := s.applyClass(s.t.Context(), name, object); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *story) applyClass(ctx context.Context, name string, spec map[string]any) error {
+	client, err := dynamic.NewForConfig(s.Admin())
+	if err != nil {
+		return err
+	}
+	class := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": driver.GroupVersion.String(), "kind": "SecretProviderClass",
+		"metadata": map[string]any{"name": name}, "spec": spec,
+	}}
+	_, err = client.Resource(driver.GroupVersion.WithResource("secretproviderclasses")).Namespace(s.ns).
+		Apply(ctx, name, class, metav1.ApplyOptions{FieldManager: "people", Force: true})
+	return err
+}
+
+// parameters are those of a class with the given objects.
+func (s *story) parameters(objects string) map[string]any {
+	return map[string]any{"keyvaultName": s.vault, "tenantId": tenantID, "clientID": clientID, "objects": objects}
+}
+
+// object is one entry of a class's objects.
+func object(name, version string) string {
+	return fmt.Sprintf("  - |\n    objectName: %s\n    objectType: secret\n    objectVersion: %q\n", name, version)
+}
+
+// mount has a Deployment's pods mount classes as people write it.
+func mount(d *appsv1.Deployment, classes ...string) {
+	d.Spec.Template.Annotations = map[string]string{annotation.SecretProviderClass: classes[0]}
+	pod, readOnly := &d.Spec.Template.Spec, true
+	pod.ServiceAccountName = account
+	for _, class := range classes {
+		pod.Volumes = append(pod.Volumes, corev1.Volume{Name: class, VolumeSource: corev1.VolumeSource{CSI: &corev1.CSIVolumeSource{
+			Driver: driver.Name, ReadOnly: &readOnly, VolumeAttributes: map[string]string{driver.ClassAttribute: class},
+		}}})
+		pod.Containers[0].VolumeMounts = append(pod.Containers[0].VolumeMounts,
+			corev1.VolumeMount{Name: class, MountPath: "/mnt/" + class, ReadOnly: true})
+	}
+}
+
+// deployedWithTwoClasses annotates one of two classes only; both count.
+func (s *story) deployedWithTwoClasses() *target {
+	s.t.Helper()
+	s.class("of-username", map[string]any{"provider": "azure", "parameters": s.parameters("array:\n" + object("db-username", ""))})
+	s.class("of-password", map[string]any{"provider": "azure", "parameters": s.parameters("array:\n" + object("db-password", ""))})
+	d := s.deployment(appName, 3, nil)
+	mount(d, "of-username", "of-password")
+	s.create(d)
+	return s.target("Deployment", appName, nil)
+}

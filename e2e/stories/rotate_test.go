@@ -1,0 +1,334 @@
+package stories
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"strings"
+	"sync"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"keyroll.dev/e2e/driver"
+	"keyroll.dev/internal/annotation"
+)
+
+// target is a workload whose rollouts are counted.
+type target struct {
+	*story
+	kind, name string
+	env        map[string]string // variable to secret
+	counted    rollouts          // what the last count found
+}
+
+// fleet is what one test watches. Its workloads go through everything at the
+// same time.
+type fleet []*target
+
+var asksForFiles = map[string]string{annotation.Objects: "db-username,db-password", annotation.ServiceAccount: account}
+
+func asksForEnv() map[string]string {
+	asks := maps.Clone(asksForFiles)
+	asks[annotation.Env] = "DB_USERNAME=db-username,DB_PASSWORD=db-password"
+	return asks
+}
+
+var bothInEnv = map[string]string{"DB_USERNAME": "db-username", "DB_PASSWORD": "db-password"}
+
+// raise is begin for a test that takes away what it has made: later stories
+// should not have to wait for its pods.
+func raise(t *testing.T, ns string) *story {
+	t.Helper()
+	s := begin(t, ns)
+	t.Cleanup(func() { // not with the test's context, which is over
+		_, _ = s.Kubectl(context.WithoutCancel(t.Context()), "delete", "namespace", ns, "--wait=false")
+	})
+	return s
+}
+
+// target is a workload of the story that has just been made.
+func (s *story) target(kind, name string, env map[string]string) *target {
+	return &target{story: s, kind: kind, name: name, env: env, counted: rollouts{Generation: 1, ReplicaSets: 1}}
+}
+
+func (s *story) deployed(name string, replicas int32, annotations, env map[string]string) *target {
+	s.t.Helper()
+	s.create(s.deployment(name, replicas, annotations))
+	return s.target("Deployment", name, env)
+}
+
+// deployedByHand is what the guide for the CSI driver makes, see deployGuide.
+func (s *story) deployedByHand(replicas int32) *target {
+	s.t.Helper()
+	deployGuide(s, replicas)
+	return s.target("Deployment", appName, bothInEnv)
+}
+
+// statefulSet and daemonSet are a Deployment's pods in other hands.
+func (s *story) statefulSet(name string, replicas int32, annotations map[string]string, change ...func(*appsv1.StatefulSet)) *target {
+	s.t.Helper()
+	d := s.deployment(name, replicas, annotations)
+	set := &appsv1.StatefulSet{ObjectMeta: d.ObjectMeta, Spec: appsv1.StatefulSetSpec{
+		Replicas: d.Spec.Replicas, Selector: d.Spec.Selector, Template: d.Spec.Template, ServiceName: name,
+		PodManagementPolicy: appsv1.ParallelPodManagement,
+	}}
+	for _, f := range change {
+		f(set)
+	}
+	if _, err := s.Client().AppsV1().StatefulSets(s.ns).Create(s.t.Context(), set, metav1.CreateOptions{}); err != nil {
+		s.t.Fatal(err)
+	}
+	return s.target("StatefulSet", name, nil)
+}
+
+func (s *story) daemonSet(name string, annotations map[string]string) *target {
+	s.t.Helper()
+	d := s.deployment(name, 0, annotations)
+	set := &appsv1.DaemonSet{ObjectMeta: d.ObjectMeta, Spec: appsv1.DaemonSetSpec{Selector: d.Spec.Selector, Template: d.Spec.Template}}
+	if _, err := s.Client().AppsV1().DaemonSets(s.ns).Create(s.t.Context(), set, metav1.CreateOptions{}); err != nil {
+		s.t.Fatal(err)
+	}
+	return s.target("DaemonSet", name, nil)
+}
+
+// count answers how often the workload's spec changed, and how many revisions
+// of its pods there were.
+func (w *target) count(t *testing.T) rollouts {
+	t.Helper()
+	ctx, apps := t.Context(), w.Client().AppsV1()
+	if w.kind == "Deployment" {
+		w.t = t
+		return w.rollouts(w.name)
+	}
+	owner, err := w.object(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	revisions, err := apps.ControllerRevisions(w.ns).List(ctx, metav1.ListOptions{LabelSelector: "app=" + w.name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rollouts{owner.GetGeneration(), len(revisions.Items)}
+}
+
+func (w *target) object(ctx context.Context) (metav1.Object, error) {
+	apps := w.Client().AppsV1()
+	switch w.kind {
+	case "StatefulSet":
+		return apps.StatefulSets(w.ns).Get(ctx, w.name, metav1.GetOptions{})
+	case "DaemonSet":
+		return apps.DaemonSets(w.ns).Get(ctx, w.name, metav1.GetOptions{})
+	default:
+		return apps.Deployments(w.ns).Get(ctx, w.name, metav1.GetOptions{})
+	}
+}
+
+// unfinished tells what the workload's rollout still lacks, "" if nothing.
+func (w *target) unfinished(ctx context.Context) string {
+	object, err := w.object(ctx)
+	if err != nil {
+		return err.Error()
+	}
+	switch o := object.(type) {
+	case *appsv1.StatefulSet:
+		s := o.Status
+		if s.ObservedGeneration < o.Generation || s.CurrentRevision != s.UpdateRevision || s.ReadyReplicas < *o.Spec.Replicas {
+			return fmt.Sprintf("revision %s of %s, %d of %d pods ready", s.CurrentRevision, s.UpdateRevision, s.ReadyReplicas, *o.Spec.Replicas)
+		}
+	case *appsv1.DaemonSet:
+		s := o.Status
+		if s.ObservedGeneration < o.Generation || s.DesiredNumberScheduled == 0 || s.UpdatedNumberScheduled < s.DesiredNumberScheduled || s.NumberReady < s.DesiredNumberScheduled {
+			return fmt.Sprintf("%d of %d pods updated, %d ready", s.UpdatedNumberScheduled, s.DesiredNumberScheduled, s.NumberReady)
+		}
+	default:
+		return w.complete(ctx, w.name)
+	}
+	return ""
+}
+
+// unrolled tells that the workload has not been rolled since it was counted, ""
+// if it has.
+func (w *target) unrolled(t *testing.T) func(context.Context) string {
+	return func(context.Context) string {
+		if got := w.count(t); got.Generation == w.counted.Generation {
+			return fmt.Sprintf("still generation %d", got.Generation)
+		}
+		return ""
+	}
+}
+
+// each does a step of the story with every workload.
+func (f fleet) each(t *testing.T, step string, do func(*testing.T, *target)) {
+	t.Helper()
+	for _, w := range f {
+		t.Run(fmt.Sprintf("%s/%s/%s", step, w.ns, w.name), func(t *testing.T) {
+			w.t = t
+			do(t, w)
+		})
+		w.t = t
+	}
+}
+
+// settled waits until every rollout is complete and every pod runs on the newest content.
+func (f fleet) settled(t *testing.T, step string) {
+	t.Helper()
+	f.each(t, step, func(t *testing.T, w *target) {
+		eventually(t, "rolled out, on the newest content", func(ctx context.Context) string {
+			tend(t)
+			if lacking := w.unfinished(ctx); lacking != "" {
+				return lacking
+			}
+			return w.outdated(w.env)
+		})
+	})
+	if t.Failed() {
+		t.FailNow() // what follows would only wait as long
+	}
+}
+
+// rolled wants n rollouts of every workload since they were counted before, and
+// waits for a while in which a needless one would show.
+func (f fleet) rolled(t *testing.T, step string, n int) {
+	t.Helper()
+	quiet(t)
+	f.rolledSoFar(t, step, n)
+}
+
+// rolledSoFar is rolled for a step after which others follow: the count after
+// the last of them shows what was late.
+func (f fleet) rolledSoFar(t *testing.T, step string, n int) {
+	t.Helper()
+	f.each(t, step, func(t *testing.T, w *target) {
+		got, want := w.count(t), w.counted.and(n)
+		if got != want {
+			t.Errorf("%+v, want %+v", got, want)
+		}
+		w.counted = got
+	})
+}
+
+// holding waits until the files of every pod have the newest content, whether
+// or not anybody rolls.
+func (f fleet) holding(t *testing.T, objects ...string) {
+	t.Helper()
+	for _, w := range f {
+		eventually(t, w.ns+" holds the new files", func(context.Context) string { return w.behind(objects...) })
+	}
+}
+
+// behind tells which live pod's files are behind the vault, "" if none.
+func (s *story) behind(objects ...string) string {
+	for _, name := range objects {
+		newest, _ := s.Vault.Newest(s.vault, "secret", name)
+		for _, h := range s.Driver.Current(s.ns) {
+			if got := h.Versions()[newest.ID()]; got != newest.Version {
+				return fmt.Sprintf("pod %s holds %s of %s, the vault has %s", h.Pod, got, name, newest.Version)
+			}
+		}
+	}
+	return ""
+}
+
+// rotate gives secrets new versions in the vaults of all stories.
+func (f fleet) rotate(objects ...string) {
+	done := map[*story]bool{}
+	for _, w := range f {
+		if done[w.story] {
+			continue
+		}
+		done[w.story] = true
+		for _, name := range objects {
+			w.story.rotate(name)
+		}
+	}
+}
+
+// told waits for an Event on the object that the story's people look at.
+func (s *story) told(t *testing.T, kind, name, reason string) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("%s %s has an Event %s", kind, name, reason), func(ctx context.Context) string {
+		events, err := s.Client().CoreV1().Events(s.ns).List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return err.Error()
+		}
+		var others []string
+		for _, e := range events.Items {
+			switch {
+			case e.InvolvedObject.Kind != kind || e.InvolvedObject.Name != name:
+			case e.Reason == reason:
+				return ""
+			default:
+				others = append(others, e.Reason)
+			}
+		}
+		return "only " + strings.Join(others, ", ")
+	})
+}
+
+var tending sync.Mutex
+
+// tend starts a watcher again that has ended because it could not renew its
+// lease in time, as a kubelet would: on a busy machine the suite's short leases
+// run out. One that ended for another reason fails the test.
+func tend(t *testing.T) {
+	t.Helper()
+	tending.Lock()
+	defer tending.Unlock()
+	select {
+	case <-shared.Watcher.Done():
+	default:
+		return
+	}
+	if err := shared.Watcher.Err(); err == nil || !strings.Contains(err.Error(), "leader lease") {
+		t.Fatalf("the watcher has ended: %v", err)
+	}
+	t.Log("the watcher lost its lease; another one is started")
+	startWatcher(t)
+}
+
+func startWatcher(t *testing.T) {
+	t.Helper()
+	if err := shared.StartWatcher(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// switchDriver puts another generation in place of the driver, until the test ends.
+func switchDriver(t *testing.T, to driver.Generation) {
+	t.Helper()
+	if err := shared.Driver.Switch(t.Context(), to); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := shared.Driver.Switch(context.WithoutCancel(t.Context()), driver.Polling); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// podNames are the live pods of the story's namespace.
+func (s *story) podNames() []string {
+	var names []string
+	for _, h := range s.Driver.Current(s.ns) {
+		if len(names) == 0 || names[len(names)-1] != h.Pod {
+			names = append(names, h.Pod)
+		}
+	}
+	return names
+}
+
+// syncedSecrets are the names of the Secrets that the driver made.
+func (s *story) syncedSecrets() []string {
+	s.t.Helper()
+	list, err := s.Client().CoreV1().Secrets(s.ns).List(s.t.Context(), metav1.ListOptions{LabelSelector: driver.ManagedLabel + "=true"})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	var names []string
+	for _, secret := range list.Items {
+		names = append(names, secret.Name)
+	}
+	return names
+}
