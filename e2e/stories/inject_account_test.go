@@ -155,6 +155,35 @@ func TestInjectMountableSecrets(t *testing.T) {
 	}
 }
 
+// TestInjectAccountBeforeIsStrict has pods whose account before the change
+// allows only the Secrets that it lists: the API server asks that account
+// before it asks the webhook.
+func TestInjectAccountBeforeIsStrict(t *testing.T) {
+	t.Parallel()
+	s := prepare(t, "account-before-strict")
+	s.kubectl("annotate", "serviceaccount", "default", "--namespace="+s.ns, "kubernetes.io/enforce-mountable-secrets=true")
+	create := func(ctx context.Context, env ...corev1.EnvVar) error {
+		pod := s.pod(appName)
+		pod.Annotations = map[string]string{annotation.Objects: "db-password", annotation.ServiceAccount: account}
+		pod.Spec.Containers[0].Env = env
+		_, err := s.Client().CoreV1().Pods(s.ns).Create(ctx, pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		return err
+	}
+	own := corev1.EnvVar{Name: "OWN", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{
+		LocalObjectReference: corev1.LocalObjectReference{Name: "own"}, Key: "key",
+	}}}
+	const refusal = "service account default does not reference that secret"
+	eventually(t, "the account before is asked", func(ctx context.Context) string {
+		if err := create(ctx, own); err == nil || !strings.Contains(err.Error(), refusal) {
+			return fmt.Sprintf("answer %v, want %q", err, refusal)
+		}
+		return ""
+	})
+	if err := create(t.Context()); err != nil {
+		t.Errorf("files alone: %v", err)
+	}
+}
+
 // setAccount gives a ServiceAccount that exists what another has.
 func (s *story) setAccount(name string, like corev1.ServiceAccount) {
 	s.t.Helper()
