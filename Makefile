@@ -29,6 +29,10 @@ test: ## all tests, with Go alone; the first run builds a Kubernetes control pla
 	$(GO) -C e2e build ./...
 	$(GO) -C e2e test -p 1 -timeout 60m ./...
 
+.PHONY: soak
+soak: ## the stories that make test leaves out, for minutes: watcher and API server lost, every kind, refused patches
+	KEYROLL_SOAK=1 $(GO) -C e2e test -timeout 60m -count=1 ./stories
+
 .PHONY: demo
 demo: ## inject, rotate and roll on a real control plane; KEEP=1 leaves it running
 	$(GO) -C e2e run ./demo $(if $(KEEP),-keep)

@@ -16,6 +16,7 @@ import (
 // TestRotateAnswers has workloads that are not simply rolled. What happens to
 // one is nothing to the others: they go through it at the same time.
 func TestRotateAnswers(t *testing.T) {
+	long(t)
 	switchDriver(t, driver.Republishing)
 	t.Run("at once", func(t *testing.T) {
 		for name, f := range map[string]func(*testing.T){"kinds": kinds, "refused": refused, "class edited": classEdited} {

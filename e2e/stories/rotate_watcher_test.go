@@ -24,6 +24,7 @@ func (f fleet) rolling(t *testing.T) {
 // TestRotateWatcherLost takes watchers away at the worst moments: by SIGKILL,
 // which releases no lease, and by an API server that is gone for a while.
 func TestRotateWatcherLost(t *testing.T) {
+	long(t)
 	f := fleet{
 		raise(t, "lost-files").deployed(appName, 3, asksForFiles, nil),
 		raise(t, "lost-env").deployed(appName, 3, asksForEnv(), bothInEnv),

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -164,6 +165,14 @@ func (s *story) outdated(env map[string]string) string {
 		}
 	}
 	return ""
+}
+
+// long leaves a story out of make test that takes minutes: make soak plays it.
+func long(t *testing.T) {
+	t.Helper()
+	if os.Getenv("KEYROLL_SOAK") == "" {
+		t.Skip("takes minutes: make soak")
+	}
 }
 
 // eventually waits until what is lacking is "", and says what it was if that
