@@ -7,6 +7,9 @@ IMAGE   ?= keyroll:$(VERSION)
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 # How long each fuzz target runs.
 FUZZTIME ?= 30s
+# How often each Go benchmark runs, and which suites of e2e/bench do; all by default.
+COUNT ?= 1
+SUITES ?=
 # Where `make manifests` writes.
 OUT ?= manifests
 
@@ -91,8 +94,9 @@ tidy:
 	$(GO) -C tools mod tidy -diff
 
 .PHONY: bench
-bench: ## benchmarks
-	$(GO) test -run '^$$' -bench . -benchmem ./...
+bench: ## benchmarks (for benchstat: COUNT=10), then the binaries measured on a real control plane
+	$(GO) test -run '^$$' -bench . -benchmem -count $(COUNT) ./...
+	$(GO) -C e2e run ./bench $(SUITES)
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (30s)
