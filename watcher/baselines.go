@@ -24,6 +24,8 @@ import (
 const (
 	baselineLabel  = annotation.Prefix + "baseline"
 	baselinePrefix = "keyroll-baseline-"
+	// keyNameAnnotation names the digest key that the Secrets' digests were made with.
+	keyNameAnnotation = annotation.Prefix + "digest-key"
 )
 
 // A write waits until nothing changed for writeQuiet, but no longer than
@@ -37,12 +39,13 @@ const (
 type baselines struct {
 	metav1.ObjectMeta
 
-	ledger rollout.Ledger
-	unread error // entries that could not be read
+	ledger  rollout.Ledger
+	unread  error  // entries that could not be read
+	keyName string // of the key that made its digests
 }
 
 func slimBaselines(m *corev1.ConfigMap) *baselines {
-	slim := &baselines{ObjectMeta: identity(&m.ObjectMeta)}
+	slim := &baselines{ObjectMeta: identity(&m.ObjectMeta), keyName: m.Annotations[keyNameAnnotation]}
 	slim.ledger, slim.unread = rollout.ReadLedger(m.Data)
 	return slim
 }
@@ -55,6 +58,7 @@ type keeper struct {
 	namespace string // of the release
 	queue     *queue[string]
 	log       *slog.Logger
+	keyName   string // of the digest key in use; "" without one
 
 	mu   sync.Mutex
 	held map[string]*ledger // by watched namespace
@@ -79,8 +83,17 @@ func (k *keeper) load() {
 			k.log.Warn("Baselines not read, seen for the first time again", "configMap", kept.Name, "error", kept.unread.Error())
 		}
 		name := strings.TrimPrefix(kept.Name, baselinePrefix)
-		k.held[name] = &ledger{by: kept.ledger, stored: true, version: kept.ResourceVersion}
+		k.held[name] = &ledger{by: k.comparable(kept.ledger, kept.keyName), stored: true, version: kept.ResourceVersion}
 	}
+}
+
+// comparable leaves out the digests that were made with another key: none of
+// them equals any of ours, which must not look as if every Secret had changed.
+func (k *keeper) comparable(l rollout.Ledger, keyName string) rollout.Ledger {
+	if keyName == k.keyName {
+		return l
+	}
+	return l.WithoutSecrets()
 }
 
 // get answers a workload's baseline, zero for none.
@@ -168,7 +181,8 @@ func (k *keeper) write(ctx context.Context, namespace string) error {
 	desired := &corev1.ConfigMap{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: k.namespace, Name: baselinePrefix + namespace, ResourceVersion: was.version,
-			Labels: map[string]string{baselineLabel: "true", "app.kubernetes.io/managed-by": FieldManager},
+			Labels:      map[string]string{baselineLabel: "true", "app.kubernetes.io/managed-by": FieldManager},
+			Annotations: map[string]string{keyNameAnnotation: k.keyName},
 		},
 		Data: data,
 	}
@@ -231,7 +245,7 @@ func (k *keeper) reread(ctx context.Context, namespace string) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if l := k.held[namespace]; l != nil {
-		l.by, l.stored, l.version = l.by.Merge(theirs), !gone, found.ResourceVersion
+		l.by, l.stored, l.version = l.by.Merge(k.comparable(theirs, found.Annotations[keyNameAnnotation])), !gone, found.ResourceVersion
 	}
 	return err
 }

@@ -178,7 +178,7 @@ func build(c Config, digests *digester) *Controller {
 		newest:  map[classKey]map[string]string{},
 	}
 	w.keeper = &keeper{
-		caches: w.caches, client: c.Kube, namespace: c.Namespace, log: c.Log,
+		caches: w.caches, client: c.Kube, namespace: c.Namespace, log: c.Log, keyName: digests.name(),
 		queue: newQueue[string]("baseline", time.Second, time.Minute, queues),
 	}
 	w.subscribe()

@@ -60,6 +60,14 @@ func (d digester) digest(data map[string][]byte) string {
 	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
+// name tells keys apart and tells nothing of the key. A key that is not there has no name.
+func (d *digester) name() string {
+	if d == nil {
+		return ""
+	}
+	return d.digest(map[string][]byte{"name": nil})[:8]
+}
+
 // The installation key: one Secret of the release namespace.
 const (
 	keySecret = "keyroll-watcher-key"

@@ -116,3 +116,24 @@ func TestWithoutTheSecretTriggerNoSecretIsTouched(t *testing.T) {
 		}
 	})
 }
+
+func TestAnotherDigestKeyRollsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, consumer())
+		time.Sleep(time.Minute)
+		c.stop()
+		c.must(c.kube.CoreV1().Secrets("keyroll-system").Delete(t.Context(), keySecret, metav1.DeleteOptions{}))
+		c.restart()
+		defer func() { c.stop() }()
+		time.Sleep(time.Hour)
+		if n := len(c.patches()); n != 0 {
+			t.Fatalf("%d patches for a new key, want none", n)
+		}
+		secret := managedSecret("app-secrets", "two")
+		c.putSecret(secret)
+		time.Sleep(time.Hour)
+		if n := len(c.patches()); n != 1 {
+			t.Errorf("%d patches for new data, want 1", n)
+		}
+	})
+}

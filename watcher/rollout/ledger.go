@@ -79,6 +79,17 @@ func (l Ledger) Merge(o Ledger) Ledger {
 	return merged
 }
 
+// WithoutSecrets keeps what was recorded of classes alone: digests of Secrets
+// that were made with another key say nothing.
+func (l Ledger) WithoutSecrets() Ledger {
+	some := Ledger{}
+	for uid, b := range l {
+		b.Secrets = nil
+		some[uid] = b
+	}
+	return some
+}
+
 func (l Ledger) oldestFirst() []types.UID {
 	return slices.SortedFunc(maps.Keys(l), func(a, b types.UID) int {
 		if c := l[a].confirmedAt().Compare(l[b].confirmedAt()); c != 0 {
