@@ -28,11 +28,13 @@ const (
 	keyNameAnnotation = annotation.Prefix + "digest-key"
 )
 
-// A write waits until nothing changed for writeQuiet, but no longer than
-// writeLatest: one rotation is one write, and a crash loses little.
+// A write waits until nothing changed for writeQuiet and no record is pending,
+// so that one rotation is one write. But it waits no longer than writeLatest,
+// after a roll writePending: until then the stamp tells what was rolled for.
 const (
-	writeQuiet  = 5 * time.Second
-	writeLatest = time.Minute
+	writeQuiet   = 5 * time.Second
+	writeLatest  = time.Minute
+	writePending = 10 * time.Minute
 )
 
 // baselines is the view of such a ConfigMap.
@@ -66,11 +68,28 @@ type keeper struct {
 
 // ledger is one namespace's baselines.
 type ledger struct {
-	by         rollout.Ledger
-	dirtySince time.Time // zero: written
-	changed    time.Time
-	stored     bool   // there is a ConfigMap
-	version    string // its resourceVersion, as last written or read
+	by      rollout.Ledger
+	changed time.Time
+	latest  time.Time // when it must be written; zero: it is
+	stored  bool      // there is a ConfigMap
+	version string    // its resourceVersion, as last written or read
+}
+
+// touch notes a change that must be written within a time.
+func (l *ledger) touch(now time.Time, within time.Duration) {
+	l.changed = now
+	if latest := now.Add(within); l.latest.IsZero() || latest.Before(l.latest) {
+		l.latest = latest
+	}
+}
+
+func (l *ledger) pending() bool {
+	for _, b := range l.by {
+		if b.Pending {
+			return true
+		}
+	}
+	return false
 }
 
 // load takes over what the leader before has written.
@@ -118,14 +137,15 @@ func (k *keeper) put(w *workload, b rollout.Baseline, now time.Time) {
 		l = &ledger{by: rollout.Ledger{}}
 		k.held[w.Namespace] = l
 	}
-	same := l.by[w.UID].Same(b)
+	was := l.by[w.UID]
 	l.by[w.UID] = b
-	if same {
+	switch {
+	case was.Same(b):
 		return
-	}
-	l.changed = now
-	if l.dirtySince.IsZero() {
-		l.dirtySince = now
+	case was.Pending || b.Pending:
+		l.touch(now, writePending)
+	default:
+		l.touch(now, writeLatest)
 	}
 	k.queue.AddAfter(w.Namespace, writeQuiet)
 }
@@ -142,10 +162,7 @@ func (k *keeper) drop(namespace string, uid types.UID, now time.Time) {
 		return
 	}
 	delete(l.by, uid)
-	l.changed = now
-	if l.dirtySince.IsZero() {
-		l.dirtySince = now
-	}
+	l.touch(now, writeLatest)
 	k.queue.AddAfter(namespace, writeQuiet)
 }
 
@@ -166,10 +183,13 @@ func (k *keeper) due(namespace string, now time.Time) (time.Duration, bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	l := k.held[namespace]
-	if l == nil || l.dirtySince.IsZero() {
+	if l == nil || l.latest.IsZero() {
 		return 0, false
 	}
-	wait := min(writeQuiet-now.Sub(l.changed), writeLatest-now.Sub(l.dirtySince))
+	wait := l.latest.Sub(now)
+	if !l.pending() {
+		wait = min(wait, writeQuiet-now.Sub(l.changed))
+	}
 	return wait, wait <= 0
 }
 
@@ -260,11 +280,11 @@ func (k *keeper) stored(namespace string, m *corev1.ConfigMap, taken time.Time) 
 		l.version = m.ResourceVersion
 	}
 	if l.changed.After(taken) {
-		l.dirtySince = l.changed
+		l.latest = l.changed.Add(writeLatest)
 		k.queue.AddAfter(namespace, writeQuiet)
 		return
 	}
-	l.dirtySince = time.Time{}
+	l.latest = time.Time{}
 }
 
 // flush writes what is not written yet, as far as ctx allows.
@@ -281,7 +301,7 @@ func (k *keeper) dirty() []string {
 	defer k.mu.Unlock()
 	var names []string
 	for namespace, l := range k.held {
-		if !l.dirtySince.IsZero() {
+		if !l.latest.IsZero() {
 			names = append(names, namespace)
 		}
 	}

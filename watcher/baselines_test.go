@@ -11,6 +11,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"keyroll.dev/watcher/rollout"
 )
@@ -56,11 +57,50 @@ func TestBaselinesAreWrittenOnceForARotation(t *testing.T) {
 		c.rotate("files", "v2", 2*time.Second)
 		time.Sleep(3 * time.Second)
 		c.rollOut("web")
+		time.Sleep(time.Minute)
+		if n := c.writes(); n != 0 {
+			t.Errorf("%d writes before the new pods are older than clocks may differ, want none", n)
+		}
 		time.Sleep(time.Hour)
 		if n := c.writes(); n != 1 {
 			t.Errorf("%d writes for a rotation, want 1", n)
 		}
+		if b := c.baseline("web-uid"); b.Pending || b.Classes["files"].Versions["secret/db-password"] != "v2" {
+			t.Errorf("%+v is written, want what the new pods run on, confirmed", b)
+		}
 	})
+}
+
+func TestBaselineOfARolloutThatDoesNotEndIsWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, shopObjects())
+		defer c.stop()
+		time.Sleep(time.Hour)
+		c.rotate("files", "v2", 2*time.Second)
+		time.Sleep(5 * time.Second)
+		c.writes()
+		time.Sleep(writePending - time.Minute)
+		if n := c.writes(); n != 0 {
+			t.Errorf("%d writes while the record is pending, want none", n)
+		}
+		time.Sleep(2 * time.Minute)
+		if n := c.writes(); n != 1 {
+			t.Errorf("%d writes when it has been pending for long, want 1", n)
+		}
+		if b := c.baseline("web-uid"); !b.Pending {
+			t.Errorf("%+v is written, want it pending", b)
+		}
+	})
+}
+
+// baseline is the record of one workload as it is written.
+func (c *cluster) baseline(uid types.UID) rollout.Baseline {
+	c.t.Helper()
+	written, err := c.kube.CoreV1().ConfigMaps("keyroll-system").Get(c.t.Context(), baselinePrefix+shop, metav1.GetOptions{})
+	c.must(err)
+	l, err := rollout.ReadLedger(written.Data)
+	c.must(err)
+	return l[uid]
 }
 
 func TestBaselinesGoWithTheirWorkloads(t *testing.T) {

@@ -10,7 +10,10 @@ import (
 // every roll as the content that the stamp answers, and whenever all pods are
 // known to run on something else. It holds versions and keyed digests, no content.
 type Baseline struct {
-	Stamp   string                    `json:"stamp,omitempty"` // of the pods that it speaks of
+	Stamp string `json:"stamp,omitempty"` // of the pods that it speaks of
+	// Pending: recorded by a roll, whose pods are not all known yet to have started
+	// before Since. It will soon be confirmed, so that one write can tell both.
+	Pending bool                      `json:"pending,omitempty"`
 	Classes map[string]ClassBaseline  `json:"classes,omitempty"`
 	Secrets map[string]SecretBaseline `json:"secrets,omitempty"`
 }
@@ -49,14 +52,14 @@ func (b Baseline) IsZero() bool {
 // the Secrets' content came about, change more often; for them alone no write is
 // needed, they ride along with the next one.
 func (b Baseline) Same(o Baseline) bool {
-	return b.Stamp == o.Stamp &&
+	return b.Stamp == o.Stamp && b.Pending == o.Pending &&
 		maps.EqualFunc(b.Classes, o.Classes, func(x, y ClassBaseline) bool { return x.Digest == y.Digest }) &&
 		maps.EqualFunc(b.Secrets, o.Secrets, func(x, y SecretBaseline) bool { return x.Digest == y.Digest && x.Unsettled == y.Unsettled })
 }
 
 // clone returns a copy whose maps may be written.
 func (b Baseline) clone() Baseline {
-	c := Baseline{Stamp: b.Stamp, Classes: map[string]ClassBaseline{}, Secrets: map[string]SecretBaseline{}}
+	c := Baseline{Stamp: b.Stamp, Pending: b.Pending, Classes: map[string]ClassBaseline{}, Secrets: map[string]SecretBaseline{}}
 	maps.Copy(c.Classes, b.Classes)
 	maps.Copy(c.Secrets, b.Secrets)
 	return c

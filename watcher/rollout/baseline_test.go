@@ -47,7 +47,7 @@ func TestBaselineFollowsThePods(t *testing.T) {
 			Baseline{}, []Pod{stamped(firstMount("web-a")), onV2("web-b")}, Baseline{},
 		},
 		"first sight of what cannot be told records what all have": {
-			Baseline{}, []Pod{stamped(riddle("web-a", "v1")), stamped(riddle("web-b", "v1"))}, Baseline{Stamp: "aa-2", Classes: classAt("v1")},
+			Baseline{}, []Pod{stamped(riddle("web-a", "v1")), stamped(riddle("web-b", "v1"))}, Baseline{Stamp: "aa-2", Pending: true, Classes: classAt("v1")},
 		},
 		"first sight of what cannot be told, and differs, records nothing": {
 			Baseline{}, []Pod{stamped(riddle("web-a", "v1")), stamped(riddle("web-b", "v2"))}, Baseline{},
@@ -115,6 +115,86 @@ func TestBaselineIsConfirmed(t *testing.T) {
 	}
 	if !s.Baseline.Classes[class].Since.Equal(at(time.Minute)) {
 		t.Error("the State's own Baseline was changed")
+	}
+}
+
+// TestRecordOfARollIsConfirmed follows the record from the roll on: it is
+// pending until every pod has certainly started before it, by whatever clock.
+func TestRecordOfARollIsConfirmed(t *testing.T) {
+	again := 56 * time.Second // firstMount starts at 5 s, and clocks may differ by a minute
+	tests := map[string]struct {
+		change  func(*State)
+		look    time.Duration // after t0
+		pending bool
+		after   time.Duration
+	}{
+		"all pods have just started":             {func(*State) {}, 9 * time.Second, true, again + 1},
+		"all have started as the skew allows":    {func(*State) {}, 65 * time.Second, true, shortestWait},
+		"all have started before":                {func(*State) {}, 65*time.Second + 1, false, 0},
+		"one is still to start":                  {func(s *State) { s.Pods[1].Started = time.Time{} }, 2 * time.Minute, true, 0},
+		"one has just started again":             {func(s *State) { s.Pods[1].Started = at(time.Minute) }, 69 * time.Second, true, 51*time.Second + 1},
+		"one of another revision is left":        {func(s *State) { s.Pods[1].Stamp = "aa-1" }, 9 * time.Second, true, 0},
+		"of one it cannot be told":               {func(s *State) { s.Pods[1].Mounts[0].Status = nil }, 2 * time.Minute, true, 0},
+		"of one it cannot be told, and is young": {func(s *State) { s.Pods[1].Mounts[0].Status = nil }, 9 * time.Second, true, again + 1},
+		"the rollout is not complete": {func(s *State) {
+			s.Workload.Complete, s.Workload.Rolled = false, t0
+		}, 9 * time.Second, true, 10 * time.Minute},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := onePod(firstMount("web-a"))
+			s.Pods = append(s.Pods, firstMount("web-b"))
+			s.Pods[0].Stamp, s.Pods[1].Stamp, s.Workload.Stamp = "aa-2", "aa-2", "aa-2"
+			s.Baseline = ranOn("v1", t0)
+			s.Baseline.Stamp, s.Baseline.Pending = "aa-2", true
+			tt.change(&s)
+			d := Decide(at(tt.look), s, defaults())
+			if d.Action != None || d.After != tt.after {
+				t.Errorf("%v after %s, want nothing after %s", d.Action, d.After, tt.after)
+			}
+			if d.Baseline.Pending != tt.pending || d.Baseline.Same(s.Baseline) != tt.pending {
+				t.Errorf("Pending = %t, same as before: %t; want both %t", d.Baseline.Pending, d.Baseline.Same(s.Baseline), tt.pending)
+			}
+		})
+	}
+}
+
+// TestThereAndBack lets content change and change back, of pods that this
+// watcher saw start, or that the record of another one speaks of.
+func TestThereAndBack(t *testing.T) {
+	back := func(s *State) { // the driver has brought v2 and v1 again
+		for i, p := range s.Pods {
+			s.Pods[i] = rotated(p.Name, "v1", now.Add(time.Minute))
+			s.Pods[i].Stamp = p.Stamp
+		}
+		feed(s)
+	}
+	there := both(polls(1, "v2"), writes("B", 0))
+	backAgain := both(back, writes("A", time.Minute))
+	recorded := func(pending bool, since time.Time) func(*State) {
+		return func(s *State) {
+			s.Baseline = ranOn("v1", since)
+			s.Baseline.Pending = pending
+		}
+	}
+	tests := map[string]struct {
+		given   func(*State)
+		moments []moment
+		want    outcome
+	}{
+		"seen by a watcher, before its patch":                  {func(*State) {}, append([]moment{{time.Second, there}, {2 * time.Second, backAgain}}, looks(time.Minute, time.Hour)...), outcome{None, UpToDate, 0}},
+		"while no watcher ran, of pods that a record covers":   {both(recorded(false, at(65*time.Second+1)), back), looks(2*time.Minute, time.Hour), outcome{None, UpToDate, 0}},
+		"while no watcher ran, of pods as young as a record":   {both(recorded(false, at(65*time.Second)), back), looks(2*time.Minute, 2*time.Minute+10*time.Second), outcome{Roll, ContentChanged, 0}},
+		"while no watcher ran, and nothing is known of before": {back, looks(2*time.Minute, 2*time.Minute+10*time.Second), outcome{Roll, ContentChanged, 0}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := freshEnv(Polling)
+			tt.given(&s)
+			if diff := cmp.Diff(tt.want, outcomeOf(live(s, defaults(), tt.moments...))); diff != "" {
+				t.Errorf("outcome (-want +got):\n%s", diff)
+			}
+		})
 	}
 }
 

@@ -163,9 +163,9 @@ func TestCauseOfSeveral(t *testing.T) {
 }
 
 func TestPodNames(t *testing.T) {
-	var pods []judged
+	var pods []*judged
 	for _, name := range []string{"d", "b", "a", "c"} {
-		pods = append(pods, judged{Pod: Pod{Name: name}})
+		pods = append(pods, &judged{Pod: Pod{Name: name}})
 	}
 	if got, want := podNames(pods[:3]), "a, b, d"; got != want {
 		t.Errorf("podNames() = %q, want %q", got, want)

@@ -125,13 +125,26 @@ func digestOf(versions map[string]string) string {
 	return h.sum()
 }
 
+// lastDigest spares hashing the same versions again: most pods hold the same.
+type lastDigest struct {
+	versions map[string]string
+	digest   string
+}
+
+func (d *lastDigest) of(versions map[string]string) string {
+	if d.digest == "" || !maps.Equal(d.versions, versions) {
+		d.versions, d.digest = versions, digestOf(versions)
+	}
+	return d.digest
+}
+
 // hasher hashes lists of strings without ambiguity between their ends.
 type hasher []byte
 
 func newHasher(words ...string) *hasher {
-	h := &hasher{}
+	h := make(hasher, 0, 256) // enough for most
 	h.add(words...)
-	return h
+	return &h
 }
 
 func (h *hasher) add(words ...string) {

@@ -26,6 +26,8 @@ func Decide(now time.Time, s State, o Options) Decision {
 		d.After = max(d.After, shortestWait)
 	case d.Action == None && d.Underway:
 		d.After = max(v.untilStuck(), shortestWait)
+	case d.Action == None && d.Baseline.Pending && v.allRun() && v.untilCovered() > 0:
+		d.After = max(v.untilCovered(), shortestWait) // to confirm the record
 	}
 	return d
 }
@@ -108,8 +110,8 @@ func nobodyStale(v *view) (Decision, bool) {
 	case len(unknown) > 0:
 		why := unknown[0].verdict
 		return none(why.Reason, "cannot be told for %s: %s of %s", podNames(unknown), unknownText[why.Reason], why.Of)
-	case v.counts.Fresh > len(v.running()):
-		return none(Starting, "%d of %d pods are starting", v.counts.Fresh-len(v.running()), v.counts.Fresh)
+	case v.counts.Fresh > len(v.running):
+		return none(Starting, "%d of %d pods are starting", v.counts.Fresh-len(v.running), v.counts.Fresh)
 	default:
 		return none(UpToDate, "every pod runs on the newest content")
 	}
@@ -267,8 +269,8 @@ func (v *view) roll() Decision {
 	return d
 }
 
-func (v *view) unknown() []judged {
-	var some []judged
+func (v *view) unknown() []*judged {
+	var some []*judged
 	for _, p := range v.current {
 		if p.verdict.Freshness == Unknown {
 			some = append(some, p)
@@ -292,7 +294,7 @@ func (v *view) staleText() string {
 }
 
 // podNames lists a few names and counts the rest.
-func podNames(pods []judged) string {
+func podNames(pods []*judged) string {
 	var names []string
 	for _, p := range pods {
 		names = append(names, p.Name)

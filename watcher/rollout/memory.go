@@ -9,7 +9,7 @@ import (
 
 // Memory is what one process saw of one workload. It makes answers exact that
 // would else be careful; losing it costs at most a needless rollout. Only
-// [Decide] writes it; it never shares its maps with an older one.
+// [Decide] makes it, and never changes one that it has handed out.
 type Memory struct {
 	start    time.Time // of this memory
 	pods     map[types.UID]held
@@ -58,10 +58,14 @@ func (m Memory) of(p Pod) held {
 	return held{started: p.Started}
 }
 
-// clone returns a copy whose maps may be written.
-func (h held) clone() held {
-	c := held{started: h.started, classes: map[string]string{}, secrets: map[string]string{}}
-	maps.Copy(c.classes, h.classes)
-	maps.Copy(c.secrets, h.secrets)
-	return c
+// with is m with one entry more or changed. What mostly is there already is
+// shared with the memory before, which nobody writes to any more.
+func with(m map[string]string, name, digest string) map[string]string {
+	if was, told := m[name]; told && was == digest {
+		return m
+	}
+	n := make(map[string]string, len(m)+1)
+	maps.Copy(n, m)
+	n[name] = digest
+	return n
 }

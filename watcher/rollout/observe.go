@@ -18,7 +18,7 @@ func recoverBaseline(now time.Time, s State) Baseline {
 	}
 	fingerprint, _ := readStamp(stamp)
 	c := newestContent(s)
-	n := Baseline{Stamp: stamp, Classes: map[string]ClassBaseline{}, Secrets: map[string]SecretBaseline{}}
+	n := Baseline{Stamp: stamp, Pending: true, Classes: map[string]ClassBaseline{}, Secrets: map[string]SecretBaseline{}}
 	if s.secretAway() {
 		n.Stamp = b.Stamp // to be recovered when it is back
 	}
@@ -53,7 +53,7 @@ func (s State) secretAway() bool {
 
 // answered is the record after a roll: pods with the stamp start on the content or later.
 func (b Baseline) answered(stamp string, c content, s State, now time.Time, settled func(secret string) bool) Baseline {
-	n := Baseline{Stamp: stamp, Classes: map[string]ClassBaseline{}, Secrets: b.answeredSecrets(c, s, now, settled)}
+	n := Baseline{Stamp: stamp, Pending: true, Classes: map[string]ClassBaseline{}, Secrets: b.answeredSecrets(c, s, now, settled)}
 	for name, versions := range c.classes {
 		n.Classes[name] = newClassBaseline(versions, now)
 	}
@@ -89,7 +89,7 @@ func (b SecretBaseline) answered(digest, feeds string, now time.Time, settled bo
 // observe brings the record up to date where nothing was rolled: gaps are filled
 // at first sight, and what all pods are known to run on replaces what they ran on before.
 func (v *view) observe() Baseline {
-	running := v.running()
+	running := v.running
 	if len(running) == 0 {
 		return v.s.Baseline
 	}
@@ -107,6 +107,7 @@ func (v *view) observe() Baseline {
 		b.Stamp = v.s.Workload.Stamp
 	}
 	if whole {
+		b.Pending = b.Pending && v.untilCovered() > 0
 		v.forget(b, running)
 	}
 	if b.IsZero() {
@@ -118,11 +119,21 @@ func (v *view) observe() Baseline {
 // allRun reports whether every live pod runs on the newest revision. One that is
 // still to start may read content that is older than what the others run on.
 func (v *view) allRun() bool {
-	return v.counts.Older == 0 && len(v.running()) == len(v.current)
+	return v.counts.Older == 0 && len(v.running) == len(v.current)
+}
+
+// untilCovered is how long it takes until every pod has certainly started before
+// now, by whatever clock; 0 when all have.
+func (v *view) untilCovered() time.Duration {
+	rest := time.Duration(0)
+	for _, p := range v.running {
+		rest = max(rest, p.Started.Add(v.o.ClockSkew).Sub(v.now)+1)
+	}
+	return rest
 }
 
 // observeClass reports whether all pods are known to have started on the recorded versions.
-func (v *view) observeClass(b Baseline, running []judged, class string) bool {
+func (v *view) observeClass(b Baseline, running []*judged, class string) bool {
 	digest, common := commonVersions(running, class)
 	was, recorded := b.Classes[class]
 	switch {
@@ -143,7 +154,7 @@ func (v *view) observeClass(b Baseline, running []judged, class string) bool {
 }
 
 // observeSecret reports whether all pods are known to have started on the recorded digest.
-func (v *view) observeSecret(b Baseline, running []judged, name string, secret Secret) bool {
+func (v *view) observeSecret(b Baseline, running []*judged, name string, secret Secret) bool {
 	digest, common := commonDigest(running, name)
 	was, recorded := b.Secrets[name]
 	feeds := v.memory.secrets[name].on
@@ -176,7 +187,7 @@ func (b SecretBaseline) confirmed(digest, feeds string, now time.Time) SecretBas
 }
 
 // forget drops what the workload depends on no longer.
-func (v *view) forget(b Baseline, running []judged) {
+func (v *view) forget(b Baseline, running []*judged) {
 	classes := map[string]bool{}
 	for _, class := range mounted(running) {
 		classes[class] = true
@@ -186,7 +197,7 @@ func (v *view) forget(b Baseline, running []judged) {
 }
 
 // commonVersions is what all pods that mount the class are known to have started with.
-func commonVersions(pods []judged, class string) (digest string, common bool) {
+func commonVersions(pods []*judged, class string) (digest string, common bool) {
 	for _, p := range pods {
 		if !p.mounts(class) {
 			continue
@@ -201,7 +212,7 @@ func commonVersions(pods []judged, class string) (digest string, common bool) {
 }
 
 // commonDigest is what all pods are known to have started with.
-func commonDigest(pods []judged, secret string) (digest string, common bool) {
+func commonDigest(pods []*judged, secret string) (digest string, common bool) {
 	for _, p := range pods {
 		h := p.held.secrets[secret]
 		if h == "" || digest != "" && h != digest {
@@ -213,15 +224,15 @@ func commonDigest(pods []judged, secret string) (digest string, common bool) {
 }
 
 // startedElse reports whether a pod started on another digest, or one that cannot be told.
-func startedElse(pods []judged, secret, digest string) bool {
-	return slices.ContainsFunc(pods, func(p judged) bool {
+func startedElse(pods []*judged, secret, digest string) bool {
+	return slices.ContainsFunc(pods, func(p *judged) bool {
 		h, told := p.held.secrets[secret]
 		return told && h != digest
 	})
 }
 
 // versionsOf finds the versions behind a digest.
-func versionsOf(pods []judged, class, digest string) map[string]string {
+func versionsOf(pods []*judged, class, digest string) map[string]string {
 	for _, p := range pods {
 		for _, m := range p.Mounts {
 			if m.Class == class && m.Status != nil && digestOf(m.Status.Versions) == digest {
@@ -233,7 +244,7 @@ func versionsOf(pods []judged, class, digest string) map[string]string {
 }
 
 // agreedVersions is what all statuses of the class say, if no pod is stale by it.
-func agreedVersions(pods []judged, class string) (map[string]string, bool) {
+func agreedVersions(pods []*judged, class string) (map[string]string, bool) {
 	var versions map[string]string
 	for _, p := range pods {
 		for _, m := range p.Mounts {
@@ -252,7 +263,7 @@ func agreedVersions(pods []judged, class string) (map[string]string, bool) {
 }
 
 // mounted lists the classes that any of the pods mounts.
-func mounted(pods []judged) []string {
+func mounted(pods []*judged) []string {
 	var names []string
 	seen := map[string]bool{}
 	for _, p := range pods {

@@ -118,7 +118,7 @@ func (v *view) newToStale(name string, secret Secret) bool {
 
 // staleByFeeds reports whether a pod is stale by the files of a class that writes the Secret.
 func (v *view) staleByFeeds(name string) bool {
-	return slices.ContainsFunc(v.stale, func(p judged) bool {
+	return slices.ContainsFunc(v.stale, func(p *judged) bool {
 		return slices.ContainsFunc(p.staleClasses, func(class string) bool {
 			_, feeds := v.s.Classes[class].Synced[name]
 			return feeds
@@ -128,7 +128,7 @@ func (v *view) staleByFeeds(name string) bool {
 
 // staleBySecret reports whether a pod is stale because it started on another digest.
 func (v *view) staleBySecret(name string) bool {
-	return slices.ContainsFunc(v.stale, func(p judged) bool { return slices.Contains(p.staleSecrets, name) })
+	return slices.ContainsFunc(v.stale, func(p *judged) bool { return slices.Contains(p.staleSecrets, name) })
 }
 
 // edited reports whether a Secret holds something else than recorded though the

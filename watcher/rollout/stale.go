@@ -9,11 +9,11 @@ import (
 // Freshness is what is known of a pod.
 type Freshness int
 
-// Unknown asks for an Event rather than for a rollout.
+// In the order of their weight. Unknown asks for an Event rather than for a rollout.
 const (
 	Fresh Freshness = iota
-	Stale
 	Unknown
+	Stale
 )
 
 // String is the word for logs and metric labels.
@@ -21,10 +21,10 @@ func (f Freshness) String() string {
 	switch f {
 	case Fresh:
 		return "fresh"
-	case Stale:
-		return "stale"
 	case Unknown:
 		return "unknown"
+	case Stale:
+		return "stale"
 	}
 	return "invalid"
 }
@@ -54,17 +54,19 @@ type judged struct {
 
 // judge holds what verdicts on the pods of one workload rest on.
 type judge struct {
-	s    State
-	base Baseline
-	skew time.Duration
+	s       State
+	base    Baseline
+	skew    time.Duration
+	secrets []string // names, in order
+	digests lastDigest
 }
 
-func newJudge(now time.Time, s State, o Options) judge {
-	return judge{s: s, base: recoverBaseline(now, s), skew: o.ClockSkew}
+func newJudge(now time.Time, s State, o Options) *judge {
+	return &judge{s: s, base: recoverBaseline(now, s), skew: o.ClockSkew, secrets: slices.Sorted(maps.Keys(s.Secrets))}
 }
 
 // pod judges one pod and tells what its containers started with.
-func (j judge) pod(p Pod) judged {
+func (j *judge) pod(p Pod) judged {
 	switch {
 	case p.Finished:
 		return judged{Pod: p, verdict: Verdict{Fresh, Finished, ""}}
@@ -72,23 +74,23 @@ func (j judge) pod(p Pod) judged {
 		return judged{Pod: p, verdict: Verdict{Fresh, Starting, ""}}
 	}
 	was := j.s.Memory.of(p)
-	is := judged{Pod: p, held: was.clone()}
+	is := judged{Pod: p, held: was}
 	for _, m := range p.Mounts {
 		v := j.mount(p, m, was.classes[m.Class])
 		if v.Freshness == Fresh {
-			is.held.classes[m.Class] = digestOf(m.Status.Versions)
+			is.held.classes = with(is.held.classes, m.Class, j.digests.of(m.Status.Versions))
 		}
 		is.verdict = worse(is.verdict, v)
 		if v.Freshness == Stale {
 			is.staleClasses = append(is.staleClasses, m.Class)
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(j.s.Secrets)) {
+	for _, name := range j.secrets {
 		digest, told := j.startedOn(p, name, j.s.Secrets[name], was)
 		if !told {
 			continue
 		}
-		is.held.secrets[name] = digest
+		is.held.secrets = with(is.held.secrets, name, digest)
 		if j.s.Secrets[name].stale(digest) {
 			is.verdict = worse(is.verdict, Verdict{Stale, SecretChanged, name})
 			is.staleSecrets = append(is.staleSecrets, name)
@@ -100,11 +102,7 @@ func (j judge) pod(p Pod) judged {
 
 // worse prefers stale to unknown to fresh, and the first among equals.
 func worse(a, b Verdict) Verdict {
-	rank := map[Freshness]int{Fresh: 0, Unknown: 1, Stale: 2}
-	if a.Reason == "" {
-		return b
-	}
-	if rank[b.Freshness] > rank[a.Freshness] {
+	if a.Reason == "" || b.Freshness > a.Freshness {
 		return b
 	}
 	return a
@@ -122,7 +120,7 @@ func worse(a, b Verdict) Verdict {
 //	C before the pod (inherited) and M after S         stale
 //	C after S (re-created), G above 1, M after S       stale
 //	inherited, re-created, mounted twice, or no M      by the versions of the baseline; without one, unknown
-func (j judge) mount(p Pod, m Mount, was string) Verdict {
+func (j *judge) mount(p Pod, m Mount, was string) Verdict {
 	st := m.Status
 	if st == nil {
 		return Verdict{Unknown, StatusMissing, m.Class}
@@ -140,22 +138,22 @@ func (j judge) mount(p Pod, m Mount, was string) Verdict {
 	base, recorded := j.base.Classes[m.Class]
 	switch {
 	case was != "":
-		return compare(m, was)
+		return j.compare(m, was)
 	case recorded && j.base.covers(base, p, j.skew):
-		return compare(m, base.Digest)
+		return j.compare(m, base.Digest)
 	case odd == "":
 		return Verdict{Stale, ContentChanged, m.Class}
 	case j.certainlyChanged(p, m, odd):
 		return Verdict{Stale, ContentChanged, m.Class}
 	case recorded:
-		return compare(m, base.Digest)
+		return j.compare(m, base.Digest)
 	}
 	return Verdict{Unknown, odd, m.Class}
 }
 
 // oddity tells why the generation of a mount's status cannot be taken at its
 // word: it must count from this pod's first mount, and grow with content only.
-func (j judge) oddity(p Pod, m Mount) Reason {
+func (j *judge) oddity(p Pod, m Mount) Reason {
 	st := m.Status
 	switch {
 	case p.mountsTwice(m.Class):
@@ -172,7 +170,7 @@ func (j judge) oddity(p Pod, m Mount) Reason {
 
 // certainlyChanged reports whether an odd status tells by itself of a change
 // after the containers started, the first write of it left aside.
-func (j judge) certainlyChanged(p Pod, m Mount, odd Reason) bool {
+func (j *judge) certainlyChanged(p Pod, m Mount, odd Reason) bool {
 	late := m.Status.Changed.After(p.Started.Add(j.skew))
 	switch odd {
 	case StatusInherited:
@@ -185,8 +183,8 @@ func (j judge) certainlyChanged(p Pod, m Mount, odd Reason) bool {
 }
 
 // compare judges by the versions that the pod started with.
-func compare(m Mount, digest string) Verdict {
-	if digestOf(m.Status.Versions) == digest {
+func (j *judge) compare(m Mount, digest string) Verdict {
+	if j.digests.of(m.Status.Versions) == digest {
 		return Verdict{Fresh, SameAgain, m.Class}
 	}
 	return Verdict{Stale, ContentChanged, m.Class}
@@ -239,7 +237,7 @@ func (s Secret) consumed() bool { return s.Env || s.Trigger }
 //	as recorded, never seen otherwise since          the recorded one
 //	changed after the start, by the clocks           the recorded one
 //	otherwise                                        cannot be told
-func (j judge) startedOn(p Pod, name string, secret Secret, was held) (digest string, told bool) {
+func (j *judge) startedOn(p Pod, name string, secret Secret, was held) (digest string, told bool) {
 	if digest, told := was.secrets[name]; told {
 		return digest, true
 	}
@@ -262,7 +260,7 @@ func (j judge) startedOn(p Pod, name string, secret Secret, was held) (digest st
 
 // heldSinceBefore reports whether the Secret has held its data since before a
 // moment that another clock told.
-func (j judge) heldSinceBefore(s Secret, t time.Time) bool {
+func (j *judge) heldSinceBefore(s Secret, t time.Time) bool {
 	since := s.Since
 	if since.IsZero() {
 		since = j.s.Memory.start // unchanged for as long as this process has looked

@@ -14,9 +14,10 @@ type view struct {
 	o       Options
 	base    Baseline
 	content content
-	current []judged // live pods of the newest revision
-	stale   []judged // those of them that a rollout would replace
-	kept    []judged // stale ones that it would not: below the partition
+	current []*judged // live pods of the newest revision
+	running []*judged // those of them whose containers run
+	stale   []*judged // those that a rollout would replace
+	kept    []*judged // stale ones that it would not: below the partition
 	counts  Counts
 	memory  Memory
 }
@@ -24,13 +25,15 @@ type view struct {
 func look(now time.Time, s State, o Options) *view {
 	j := newJudge(now, s, o)
 	v := &view{now: now, s: s, o: o, base: j.base, content: newestContent(s)}
-	v.memory = Memory{start: s.Memory.start, settling: s.Memory.settling, pods: map[types.UID]held{}}
+	v.memory = Memory{start: s.Memory.start, settling: s.Memory.settling, pods: make(map[types.UID]held, len(s.Pods))}
 	if v.memory.start.IsZero() {
 		v.memory.start = now
 	}
-	for _, p := range s.Pods {
+	all := make([]judged, len(s.Pods))
+	for i, p := range s.Pods {
 		if !p.Finished {
-			v.add(j.pod(p))
+			all[i] = j.pod(p)
+			v.add(&all[i])
 		}
 	}
 	v.memory.secrets = v.agreements()
@@ -42,8 +45,9 @@ func look(now time.Time, s State, o Options) *view {
 }
 
 // add sorts a judged pod to its kind.
-func (v *view) add(p judged) {
-	if !p.Started.IsZero() {
+func (v *view) add(p *judged) {
+	runs := !p.Started.IsZero()
+	if runs {
 		v.memory.pods[p.UID] = p.held
 	}
 	if !v.s.current(p.Pod) {
@@ -51,6 +55,9 @@ func (v *view) add(p judged) {
 		return
 	}
 	v.current = append(v.current, p)
+	if runs {
+		v.running = append(v.running, p)
+	}
 	switch p.verdict.Freshness {
 	case Fresh:
 		v.counts.Fresh++
@@ -64,17 +71,6 @@ func (v *view) add(p judged) {
 			v.stale = append(v.stale, p)
 		}
 	}
-}
-
-// running are the current pods whose containers run.
-func (v *view) running() []judged {
-	var some []judged
-	for _, p := range v.current {
-		if !p.Started.IsZero() {
-			some = append(some, p)
-		}
-	}
-	return some
 }
 
 // agreements brings up to date since when the statuses behind each Secret agree.
@@ -98,7 +94,7 @@ func (v *view) measure() progress {
 	if v.s.Workload.Complete {
 		return progress{}
 	}
-	is := progress{since: v.now, stamp: v.s.Workload.Stamp, started: len(v.running()), older: v.counts.Older}
+	is := progress{since: v.now, stamp: v.s.Workload.Stamp, started: len(v.running), older: v.counts.Older}
 	was := v.s.Memory.progress
 	if !was.since.IsZero() && was.stamp == is.stamp && was.started == is.started && was.older == is.older {
 		is.since = was.since
@@ -126,7 +122,7 @@ func (v *view) underway() bool {
 // done reports whether a rollout of ours has reached its end.
 func (v *view) done() bool {
 	w := v.s.Workload
-	return w.Stamp != "" && w.Complete && len(v.current) > 0 && v.counts.Fresh == len(v.current) && len(v.running()) == len(v.current)
+	return w.Stamp != "" && w.Complete && len(v.current) > 0 && v.counts.Fresh == len(v.current) && len(v.running) == len(v.current)
 }
 
 // rotated is when the earliest known change came that a stale pod lacks.
