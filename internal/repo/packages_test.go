@@ -52,6 +52,7 @@ var arrows = map[string][]string{
 	"internal/secretsstore": {"internal/secretsstore"},
 	"manifests":             {},
 	"watcher":               {"internal", "watcher"},
+	"watcher/reloader":      {},
 	"watcher/rollout":       {"internal/annotation", "internal/dependency"},
 	"webhook":               {"internal", "webhook"},
 	"webhook/inject":        {"internal/annotation", "internal/dependency", "internal/secretsstore"},
@@ -88,7 +89,7 @@ func within(pkg string, folders []string) bool {
 }
 
 // The pure cores decide from plain data: no client, log, metric, clock, environment or file.
-var pure = []string{"internal/annotation", "internal/dependency", "watcher/rollout", "webhook/inject"}
+var pure = []string{"internal/annotation", "internal/dependency", "watcher/reloader", "watcher/rollout", "webhook/inject"}
 
 func TestCoresArePure(t *testing.T) {
 	impure := []string{
