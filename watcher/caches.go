@@ -46,20 +46,21 @@ type caches struct {
 func newCaches(c Config, digests *digester) *caches {
 	kube := c.Kube
 	apps, core, batch := kube.AppsV1(), kube.CoreV1(), kube.BatchV1()
+	see := lens{reloader: c.HonorReloader}
 	all := &caches{
 		release: c.Namespace,
 		workloads: map[schema.GroupKind]store[*workload]{
 			deployments.GroupKind(): newStore(listWatch(kube, apps.Deployments("").List, apps.Deployments("").Watch),
-				&appsv1.Deployment{}, slimDeployment, workloadIndexes),
+				&appsv1.Deployment{}, see.deployment, workloadIndexes),
 			statefulSets.GroupKind(): newStore(listWatch(kube, apps.StatefulSets("").List, apps.StatefulSets("").Watch),
-				&appsv1.StatefulSet{}, slimStatefulSet, workloadIndexes),
+				&appsv1.StatefulSet{}, see.statefulSet, workloadIndexes),
 			daemonSets.GroupKind(): newStore(listWatch(kube, apps.DaemonSets("").List, apps.DaemonSets("").Watch),
-				&appsv1.DaemonSet{}, slimDaemonSet, workloadIndexes),
+				&appsv1.DaemonSet{}, see.daemonSet, workloadIndexes),
 			cronJobs.GroupKind(): newStore(listWatch(kube, batch.CronJobs("").List, batch.CronJobs("").Watch),
-				&batchv1.CronJob{}, slimCronJob, workloadIndexes),
+				&batchv1.CronJob{}, see.cronJob, workloadIndexes),
 		},
 		replicaSets: newStore(listWatch(kube, apps.ReplicaSets("").List, apps.ReplicaSets("").Watch),
-			&appsv1.ReplicaSet{}, slimReplicaSet, revisionIndexes),
+			&appsv1.ReplicaSet{}, see.replicaSet, revisionIndexes),
 		controllerRevisions: newStore(listWatch(kube, apps.ControllerRevisions("").List, apps.ControllerRevisions("").Watch),
 			&appsv1.ControllerRevision{}, slimControllerRevision, revisionIndexes),
 		pods:  newStore(listWatch(kube, core.Pods("").List, core.Pods("").Watch), &corev1.Pod{}, slimPod, podIndexes),
@@ -80,11 +81,11 @@ func newCaches(c Config, digests *digester) *caches {
 	for _, kind := range c.OwnerKinds {
 		owners := c.Dynamic.Resource(kind.Resource)
 		all.workloads[kind.Kind.GroupKind()] = newStore(listWatch(c.Dynamic, owners.List, owners.Watch),
-			&unstructured.Unstructured{}, slimOwner(kind.Kind), workloadIndexes)
+			&unstructured.Unstructured{}, see.owner(kind.Kind), workloadIndexes)
 	}
 	if digests != nil {
 		all.secrets = newStore(listWatch(kube, core.Secrets("").List, core.Secrets("").Watch, driverManaged),
-			&corev1.Secret{}, digests.slim, nil)
+			&corev1.Secret{}, digests.slim, secretIndexes)
 	}
 	return all
 }

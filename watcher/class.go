@@ -7,6 +7,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"keyroll.dev/internal/secretsstore"
+	"keyroll.dev/watcher/reloader"
 )
 
 // class is the view of a SecretProviderClass.
@@ -17,10 +18,24 @@ type class struct {
 	// synced maps each Secret that the class fills to the ids of the objects
 	// whose content it holds; nil ids mean that they could not be told.
 	synced map[string][]string
+	// What Reloader's annotations say of the class, and what it puts on its Secrets, by name.
+	marks       reloader.Marks
+	secretMarks map[string]reloader.Marks
 }
 
 func slimClass(c *secretsstore.SecretProviderClass) *class {
-	slim := &class{ObjectMeta: identity(&c.ObjectMeta), spec: c.Spec, synced: syncedBy(&c.Spec)}
+	slim := &class{ObjectMeta: identity(&c.ObjectMeta), spec: c.Spec, synced: syncedBy(&c.Spec), marks: reloader.MarksOf(c.Annotations)}
+	for _, secret := range c.Spec.SecretObjects {
+		if secret == nil {
+			continue
+		}
+		if marks := reloader.MarksOf(secret.Annotations); marks != (reloader.Marks{}) {
+			if slim.secretMarks == nil {
+				slim.secretMarks = map[string]reloader.Marks{}
+			}
+			slim.secretMarks[secret.SecretName] = marks.Or(slim.secretMarks[secret.SecretName])
+		}
+	}
 	slim.Labels = c.Labels
 	return slim
 }

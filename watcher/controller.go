@@ -58,6 +58,7 @@ type Config struct {
 	ClassRetention time.Duration       // how long a class of ours that nothing needs is kept
 	Fallback       dependency.Fallback // the same as the webhook's
 	SecretTrigger  bool                // false: no access to Secrets at all
+	HonorReloader  bool                // roll workloads by Reloader's annotations too
 	Workers        int                 // decisions at once; 0: 16
 
 	Log        *slog.Logger
@@ -131,6 +132,9 @@ func New(ctx context.Context, c Config) (*Controller, error) {
 	}
 	if w.caches.uncounted {
 		c.Log.Warn("The CRD of SecretProviderClassPodStatus has a status subresource: rotations while no watcher runs cannot be told by it")
+	}
+	if c.HonorReloader && !c.SecretTrigger {
+		c.Log.Warn("Reloader's annotations are honored without access to Secrets: those that match or are named are known by their SecretProviderClass alone")
 	}
 	return w, nil
 }
@@ -319,6 +323,7 @@ func (c *Controller) look(ctx context.Context, k key) error {
 		c.workloads.AddAfter(k, wait)
 	}
 	c.examine(now, w, n)
+	c.besideReloader(now, w, n, d)
 	if d.Action == rollout.Roll {
 		return c.roll(ctx, now, w, n, d)
 	}
@@ -368,6 +373,19 @@ func (c *Controller) examine(now time.Time, w *workload, n *note) {
 	}
 	if h.again > 0 {
 		c.workloads.AddAfter(w.key(), h.again)
+	}
+}
+
+// besideReloader tells which of Reloader's annotations are not honored, and
+// where Reloader itself rolls a workload that is rolled here.
+func (c *Controller) besideReloader(now time.Time, w *workload, n *note, d rollout.Decision) {
+	lines, wait := c.caches.unhonored(now, w)
+	c.tell.unhonored(w, lines)
+	if wait > 0 {
+		c.workloads.AddAfter(w.key(), wait)
+	}
+	if n.rolledByReloader(w) && c.caches.rolls(w) {
+		c.tell.reloaderActive(w)
 	}
 }
 

@@ -30,6 +30,9 @@ const (
 	reasonMissed      = "InjectionMissed"
 	reasonNotStarting = "SecretsNotMounted"
 	reasonNewDefaults = "DefaultsChanged"
+
+	reasonNotHonored     = "ReloaderAnnotationNotHonored"
+	reasonReloaderActive = "ReloaderActive"
 )
 
 // quiet are decisions that say nothing to the people who own a workload: all is

@@ -11,26 +11,14 @@ import (
 )
 
 // gather puts together what a decision about a workload is made from, out of
-// the caches alone. since tells when a Secret's digest was first seen.
-//
-// Whose content counts:
-//
-//	pod injected, namespace opted in   every class that it mounts, every Secret that
-//	                                   those classes fill and the pod takes from
-//	restart-on: auto                   the same, and every other driver-managed Secret
-//	                                   that the pod takes from; no injection needed
-//	restart-on: secret/NAME            that Secret, and the classes mounted that fill it
-//	none of these                      nothing
-//
-// An injected workload of a namespace that is no longer opted in counts for
-// nothing: its next pods would not be injected, so a rollout would break it.
+// the caches alone. since tells when a Secret's digest was first seen. Whose
+// content counts is told by its interest.
 func (c *caches) gather(w *workload, since func(namespace, name, digest string) time.Time) rollout.State {
 	g := gathering{
-		caches:  c,
-		w:       w,
-		since:   since,
-		enabled: c.enabled(w.Namespace),
-		asked:   map[string]bool{},
+		caches:   c,
+		w:        w,
+		since:    since,
+		interest: c.interestOf(w),
 		state: rollout.State{
 			Workload: c.told(w),
 			Classes:  map[string]rollout.Class{},
@@ -38,9 +26,8 @@ func (c *caches) gather(w *workload, since func(namespace, name, digest string) 
 			Driver:   c.driver(),
 		},
 	}
-	for _, name := range w.settings.RestartOn.Secrets {
-		g.asked[name] = true
-		g.addSecret(name, 0)
+	for name := range g.interest.asked {
+		g.addSecret(name, 0, true)
 	}
 	current := c.currency(w)
 	for _, p := range c.podsOf(w) {
@@ -52,16 +39,15 @@ func (c *caches) gather(w *workload, since func(namespace, name, digest string) 
 
 // gathering is one call of gather.
 type gathering struct {
-	caches  *caches
-	w       *workload
-	since   func(namespace, name, digest string) time.Time
-	enabled bool
-	asked   map[string]bool // Secrets that restart-on names
-	state   rollout.State
+	caches   *caches
+	w        *workload
+	since    func(namespace, name, digest string) time.Time
+	interest interest
+	state    rollout.State
 }
 
 func (g *gathering) addPod(p *pod, current bool) {
-	all := p.injected && g.enabled || g.w.settings.RestartOn.Auto
+	counts := g.interest.of(p)
 	told := rollout.Pod{
 		Name:     p.Name,
 		UID:      p.UID,
@@ -72,26 +58,16 @@ func (g *gathering) addPod(p *pod, current bool) {
 		Stamp:    p.stamp,
 		Started:  p.started,
 	}
-	filled := map[string]bool{}
-	for _, name := range p.classes {
-		fills := g.caches.fills(p.Namespace, name)
-		for secret := range fills {
-			filled[secret] = true
-		}
-		if all || anyOf(fills, g.asked) {
-			told.Mounts = append(told.Mounts, rollout.Mount{Class: name, Status: g.caches.statusOf(p, name)})
-			g.addClass(name)
-		}
+	for _, name := range counts.classes {
+		told.Mounts = append(told.Mounts, rollout.Mount{Class: name, Status: g.caches.statusOf(p, name)})
+		g.addClass(name)
 	}
 	g.state.Pods = append(g.state.Pods, told)
 	if p.finished || !current {
 		return
 	}
-	for secret, how := range p.secrets {
-		counts := g.asked[secret] || all && filled[secret] || g.w.settings.RestartOn.Auto && g.caches.managed(p.Namespace, secret)
-		if counts {
-			g.addSecret(secret, how)
-		}
+	for secret, alone := range counts.secrets {
+		g.addSecret(secret, p.secrets[secret], alone)
 	}
 }
 
@@ -108,21 +84,22 @@ func (g *gathering) addClass(name string) {
 }
 
 // addSecret notes a Secret, and every class of the namespace that fills it: a
-// consumer need not mount the class itself.
-func (g *gathering) addSecret(name string, how use) {
+// consumer need not mount the class itself. alone tells whether a change of its
+// data is by itself a reason to roll.
+func (g *gathering) addSecret(name string, how use, alone bool) {
 	told, known := g.state.Secrets[name]
 	if !known {
 		for _, feeder := range g.caches.classes.by(bySecret, path(g.w.Namespace, name)) {
 			g.addClass(feeder.Name)
 		}
 		told.Hidden = g.caches.secrets.informer == nil
-		told.Trigger = !told.Hidden
 		if s := g.caches.secrets.get(g.w.Namespace, name); s != nil {
 			told.Digest, told.Changed = s.digest, s.changed
 			told.Since = g.since(g.w.Namespace, name, s.digest)
 		}
 	}
 	told.Env = told.Env || how == fixed
+	told.Trigger = told.Trigger || alone && !told.Hidden
 	g.state.Secrets[name] = told
 }
 
@@ -267,13 +244,4 @@ func (c *caches) fills(namespace, name string) map[string][]string {
 // managed reports whether the driver fills that Secret.
 func (c *caches) managed(namespace, name string) bool {
 	return c.secrets.get(namespace, name) != nil || len(c.classes.by(bySecret, path(namespace, name))) > 0
-}
-
-func anyOf(fills map[string][]string, asked map[string]bool) bool {
-	for secret := range fills {
-		if asked[secret] {
-			return true
-		}
-	}
-	return false
 }

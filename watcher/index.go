@@ -14,7 +14,7 @@ import (
 // The indexes lead from a thing to those who depend on it, so that an event
 // costs no more than what it concerns.
 const (
-	byNamespace = cache.NamespaceIndex // workloads
+	byNamespace = cache.NamespaceIndex // workloads, classes and Secrets
 	byOwner     = "owner"              // pods, revisions and workloads by the UID of their controller
 	byClass     = "class"              // pods and statuses by namespace/class
 	bySecret    = "secret"             // pods, classes and workloads by namespace/Secret
@@ -41,7 +41,8 @@ var (
 		byPod:   indexed(func(s *status) []string { return []string{path(s.Namespace, s.pod)} }),
 		byClass: indexed(func(s *status) []string { return []string{path(s.Namespace, s.class)} }),
 	}
-	classIndexes = cache.Indexers{bySecret: indexed(secretsOfClass)}
+	classIndexes  = cache.Indexers{byNamespace: cache.MetaNamespaceIndexFunc, bySecret: indexed(secretsOfClass)}
+	secretIndexes = cache.Indexers{byNamespace: cache.MetaNamespaceIndexFunc}
 )
 
 // path is the value under which an index files a namespaced name.
@@ -78,11 +79,18 @@ func secretsOfClass(c *class) []string {
 	return values
 }
 
-// secretsAsked files a workload under the Secrets that its restart-on names.
+// anySecret is filed where a name is only told by an expression. No Secret is called so.
+const anySecret = "*"
+
+// secretsAsked files a workload under the Secrets that its restart-on names,
+// and under anySecret where Reloader's annotations name some.
 func secretsAsked(w *workload) []string {
 	var values []string
 	for _, name := range w.settings.RestartOn.Secrets {
 		values = append(values, path(w.Namespace, name))
+	}
+	if w.reloads != nil && len(w.reloads.Secrets.Names) > 0 {
+		values = append(values, path(w.Namespace, anySecret))
 	}
 	return values
 }

@@ -217,7 +217,7 @@ func TestOwnersStatus(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			o := argo("canary")
 			test.change(o)
-			w := slimOwner(argoRollout.Kind)(o)
+			w := lens{}.owner(argoRollout.Kind)(o)
 			if w.complete != test.wantComplete || w.untold == test.wantTold {
 				t.Errorf("complete %t, told %t; want %t, %t", w.complete, !w.untold, test.wantComplete, test.wantTold)
 			}

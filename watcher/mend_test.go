@@ -31,7 +31,7 @@ func TestLacking(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			w := slimDeployment(deployment(func(d *appsv1.Deployment) {
+			w := lens{}.deployment(deployment(func(d *appsv1.Deployment) {
 				d.Annotations, d.Spec.Template.Annotations = test.workload, test.template
 			}))
 			if got := w.lacking(); got != test.want {

@@ -22,6 +22,7 @@ type note struct {
 	rotated  time.Time // what the rollout under way answers, zero when not known
 	tracked  string    // stamp of the rollout under way that is followed to its end, "" for none
 	began    time.Time // when this process began it
+	traces   *traces   // of Reloader at the last look; nil: there was none
 }
 
 // notes are those of all workloads. Safe for concurrent use.

@@ -17,8 +17,8 @@ type OwnerKind struct {
 	Resource schema.GroupVersionResource
 }
 
-// slimOwner views objects of such a kind.
-func slimOwner(kind schema.GroupVersionKind) func(*unstructured.Unstructured) *workload {
+// owner views objects of such a kind.
+func (l lens) owner(kind schema.GroupVersionKind) func(*unstructured.Unstructured) *workload {
 	return func(o *unstructured.Unstructured) *workload {
 		var template corev1.PodTemplateSpec
 		if found, ok, err := unstructured.NestedMap(o.Object, "spec", "template"); ok && err == nil {
@@ -26,7 +26,7 @@ func slimOwner(kind schema.GroupVersionKind) func(*unstructured.Unstructured) *w
 			_ = runtime.DefaultUnstructuredConverter.FromUnstructured(found, &template)
 		}
 		m := metadataOf(o)
-		w := newWorkload(kind, &m, &template)
+		w := l.workload(kind, &m, &template)
 		w.paused, _, _ = unstructured.NestedBool(o.Object, "spec", "paused")
 		w.replicas = 1
 		if n, ok := number(o, "spec", "replicas"); ok {

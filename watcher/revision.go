@@ -24,14 +24,14 @@ type revision struct {
 	alone *workload
 }
 
-func slimReplicaSet(r *appsv1.ReplicaSet) *revision {
+func (l lens) replicaSet(r *appsv1.ReplicaSet) *revision {
 	slim := &revision{
 		ObjectMeta: identity(&r.ObjectMeta),
 		owner:      ownerOf(&r.ObjectMeta),
 		number:     parseRevision(r.Annotations[revisionAnnotation]),
 	}
 	if slim.owner.uid == "" {
-		slim.alone = newWorkload(replicaSets, &r.ObjectMeta, &r.Spec.Template)
+		slim.alone = l.workload(replicaSets, &r.ObjectMeta, &r.Spec.Template)
 		slim.alone.fixed = true
 		slim.alone.replicas = orOne(r.Spec.Replicas)
 	}

@@ -16,6 +16,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+
+	"keyroll.dev/watcher/reloader"
 )
 
 // secret is the view of a Secret that the driver fills: its identity and a
@@ -25,6 +27,7 @@ type secret struct {
 
 	digest  string
 	changed time.Time // the latest change of anything in it, zero where unknown
+	marks   reloader.Marks
 }
 
 // digester turns data into digests that mean nothing without the key, so that
@@ -34,7 +37,7 @@ type digester struct {
 }
 
 func (d digester) slim(s *corev1.Secret) *secret {
-	slim := &secret{ObjectMeta: identity(&s.ObjectMeta), digest: d.digest(s.Data)}
+	slim := &secret{ObjectMeta: identity(&s.ObjectMeta), digest: d.digest(s.Data), marks: reloader.MarksOf(s.Annotations)}
 	for _, entry := range s.ManagedFields {
 		if entry.Time != nil && entry.Time.After(slim.changed) {
 			slim.changed = entry.Time.Time

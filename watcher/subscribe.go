@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"k8s.io/client-go/tools/cache"
+
+	"keyroll.dev/watcher/reloader"
 )
 
 // subscribe turns what informers tell into keys of those who are concerned.
@@ -150,6 +152,9 @@ func (c *Controller) classChanged(before, after *class) {
 			c.fanIfSynced(one.Namespace, one.Name)
 		}
 	}
+	if before != nil && after != nil && before.marks != after.marks {
+		c.fans.AddAfter(classKey{after.Namespace, after.Name}, fanDelay)
+	}
 }
 
 func (c *Controller) secretChanged(before, after *secret) {
@@ -159,7 +164,7 @@ func (c *Controller) secretChanged(before, after *secret) {
 	} else {
 		c.seen.note(after.Namespace, after.Name, after.digest, time.Now())
 	}
-	if before != nil && after != nil && before.digest == after.digest {
+	if before != nil && after != nil && before.digest == after.digest && before.marks == after.marks {
 		return // metadata: the driver rewrites it all day
 	}
 	c.enqueue(c.takers(last.Namespace, last.Name)...)
@@ -246,6 +251,11 @@ func (c *Controller) takers(namespace, name string) []key {
 	for _, s := range c.caches.workloads {
 		for _, w := range s.by(bySecret, path(namespace, name)) {
 			found[w.key()] = true
+		}
+		for _, w := range s.by(bySecret, path(namespace, anySecret)) {
+			if c.caches.ofSecret(w, name) == reloader.Named {
+				found[w.key()] = true
+			}
 		}
 	}
 	takers := make([]key, 0, len(found))

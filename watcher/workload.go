@@ -48,6 +48,8 @@ type workload struct {
 	template map[string]string // our annotations on the pod template
 	settings annotation.Settings
 	account  string    // ServiceAccount of the pod template
+	reloads  *reloads  // what it asks for by Reloader's annotations; nil for nothing, and where they are not honored
+	traces   traces    // what Reloader wrote into it
 	rolled   time.Time // when the watcher last changed it
 	observed int64     // status.observedGeneration
 	revision string    // the newest, by kind: a number or a hash; "" when the kind tells none
@@ -79,7 +81,12 @@ func (w *workload) asked() map[string]string {
 	return asked
 }
 
-func newWorkload(kind schema.GroupVersionKind, m *metav1.ObjectMeta, template *corev1.PodTemplateSpec) *workload {
+// lens makes the views of workloads.
+type lens struct {
+	reloader bool // with Reloader's annotations
+}
+
+func (l lens) workload(kind schema.GroupVersionKind, m *metav1.ObjectMeta, template *corev1.PodTemplateSpec) *workload {
 	w := &workload{
 		ObjectMeta: identity(m),
 		kind:       kind,
@@ -87,6 +94,10 @@ func newWorkload(kind schema.GroupVersionKind, m *metav1.ObjectMeta, template *c
 		template:   keep(template.Annotations, isOurs),
 		account:    template.Spec.ServiceAccountName,
 		rolled:     writtenBy(m.ManagedFields, FieldManager),
+		traces:     tracesOf(m, template),
+	}
+	if l.reloader {
+		w.reloads = reloadsOf(m, template)
 	}
 	w.Annotations = keep(m.Annotations, isOurs)
 	// What is wrong with them was answered to whoever wrote them, by the webhook.
@@ -97,8 +108,8 @@ func newWorkload(kind schema.GroupVersionKind, m *metav1.ObjectMeta, template *c
 	return w
 }
 
-func slimDeployment(d *appsv1.Deployment) *workload {
-	w := newWorkload(deployments, &d.ObjectMeta, &d.Spec.Template)
+func (l lens) deployment(d *appsv1.Deployment) *workload {
+	w := l.workload(deployments, &d.ObjectMeta, &d.Spec.Template)
 	w.observed = d.Status.ObservedGeneration
 	w.revision = d.Annotations[revisionAnnotation]
 	w.paused = d.Spec.Paused
@@ -111,8 +122,8 @@ func slimDeployment(d *appsv1.Deployment) *workload {
 	return w
 }
 
-func slimStatefulSet(s *appsv1.StatefulSet) *workload {
-	w := newWorkload(statefulSets, &s.ObjectMeta, &s.Spec.Template)
+func (l lens) statefulSet(s *appsv1.StatefulSet) *workload {
+	w := l.workload(statefulSets, &s.ObjectMeta, &s.Spec.Template)
 	w.observed = s.Status.ObservedGeneration
 	w.revision = s.Status.UpdateRevision
 	w.onDelete = s.Spec.UpdateStrategy.Type == appsv1.OnDeleteStatefulSetStrategyType
@@ -126,8 +137,8 @@ func slimStatefulSet(s *appsv1.StatefulSet) *workload {
 	return w
 }
 
-func slimDaemonSet(d *appsv1.DaemonSet) *workload {
-	w := newWorkload(daemonSets, &d.ObjectMeta, &d.Spec.Template)
+func (l lens) daemonSet(d *appsv1.DaemonSet) *workload {
+	w := l.workload(daemonSets, &d.ObjectMeta, &d.Spec.Template)
 	w.observed = d.Status.ObservedGeneration
 	w.onDelete = d.Spec.UpdateStrategy.Type == appsv1.OnDeleteDaemonSetStrategyType
 	w.replicas = d.Status.DesiredNumberScheduled
@@ -137,10 +148,10 @@ func slimDaemonSet(d *appsv1.DaemonSet) *workload {
 	return w
 }
 
-// slimCronJob views a CronJob, whose next Job takes the newest content by
+// cronJob views a CronJob, whose next Job takes the newest content by
 // itself: it is looked after for its class, and for what the webhook missed.
-func slimCronJob(j *batchv1.CronJob) *workload {
-	w := newWorkload(cronJobs, &j.ObjectMeta, &j.Spec.JobTemplate.Spec.Template)
+func (l lens) cronJob(j *batchv1.CronJob) *workload {
+	w := l.workload(cronJobs, &j.ObjectMeta, &j.Spec.JobTemplate.Spec.Template)
 	w.fixed = true
 	return w
 }

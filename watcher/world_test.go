@@ -40,19 +40,20 @@ func cached(t *testing.T, objects ...runtime.Object) *caches {
 }
 
 func (c *caches) add(object runtime.Object, digests digester) error {
+	see := lens{reloader: true}
 	switch o := object.(type) {
 	case *appsv1.Deployment:
-		return c.workloads[deployments.GroupKind()].informer.GetIndexer().Add(slimDeployment(o))
+		return c.workloads[deployments.GroupKind()].informer.GetIndexer().Add(see.deployment(o))
 	case *appsv1.StatefulSet:
-		return c.workloads[statefulSets.GroupKind()].informer.GetIndexer().Add(slimStatefulSet(o))
+		return c.workloads[statefulSets.GroupKind()].informer.GetIndexer().Add(see.statefulSet(o))
 	case *appsv1.DaemonSet:
-		return c.workloads[daemonSets.GroupKind()].informer.GetIndexer().Add(slimDaemonSet(o))
+		return c.workloads[daemonSets.GroupKind()].informer.GetIndexer().Add(see.daemonSet(o))
 	case *appsv1.ReplicaSet:
-		return c.replicaSets.informer.GetIndexer().Add(slimReplicaSet(o))
+		return c.replicaSets.informer.GetIndexer().Add(see.replicaSet(o))
 	case *appsv1.ControllerRevision:
 		return c.controllerRevisions.informer.GetIndexer().Add(slimControllerRevision(o))
 	case *batchv1.CronJob:
-		return c.workloads[cronJobs.GroupKind()].informer.GetIndexer().Add(slimCronJob(o))
+		return c.workloads[cronJobs.GroupKind()].informer.GetIndexer().Add(see.cronJob(o))
 	case *corev1.Node:
 		return c.nodes.informer.GetIndexer().Add(slimNode(o))
 	case *corev1.Event:

@@ -138,6 +138,7 @@ func configOf(o options, log *slog.Logger) (watcher.Config, error) {
 		ClassRetention: o.retention,
 		Fallback:       o.fallback(),
 		SecretTrigger:  o.secretTrigger,
+		HonorReloader:  o.honorReloader,
 		Log:            log,
 	}, nil
 }

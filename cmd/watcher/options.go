@@ -29,6 +29,7 @@ type options struct {
 	rotation      time.Duration
 	retention     time.Duration
 	secretTrigger bool
+	honorReloader bool
 	tenantID      string
 	ownerKinds    kinds
 }
@@ -62,6 +63,8 @@ func (o *options) addFlags(fs *flag.FlagSet) {
 	fs.DurationVar(&o.rollout.ClockSkew, "clock-skew", time.Minute, "by how much the clocks of nodes and API server may differ; a start that close to a change counts as before it")
 	fs.DurationVar(&o.retention, "class-retention", time.Hour, "keep a generated SecretProviderClass for this long after the last that needed it")
 	fs.BoolVar(&o.secretTrigger, "secret-trigger", true, "watch the Secrets that the driver fills; false: no access to Secrets, and env is judged by the driver's statuses alone")
+	fs.BoolVar(&o.honorReloader, "honor-reloader-annotations", false, "roll workloads by the annotations of Stakater's Reloader too, for SecretProviderClasses "+
+		"and the Secrets that the driver fills; without --secret-trigger, Secrets are known by their classes alone")
 	fs.Var(&o.ownerKinds, "owner-kinds", "`kinds` of workloads to roll besides Deployments, StatefulSets and DaemonSets, as Kind.version.group "+
 		"separated by commas, such as Rollout.v1alpha1.argoproj.io; their template must be at spec.template")
 	fs.StringVar(&o.tenantID, "tenant-id", "", "directory `id` where nothing else names one; the same as the webhook's")

@@ -1,0 +1,122 @@
+package watcher
+
+import (
+	"slices"
+
+	"keyroll.dev/watcher/reloader"
+)
+
+// interest is what a workload is rolled for: the classes that its pods mount and
+// the Secrets that they take from, as far as they count.
+//
+//	pod injected, namespace opted in   every class that it mounts, every Secret that
+//	                                   those classes fill and the pod takes from
+//	restart-on: auto                   the same, and every other driver-managed Secret
+//	                                   that the pod takes from; no injection needed
+//	restart-on: secret/NAME            that Secret, and the classes mounted that fill it
+//	Reloader's annotations             the Secrets and classes that they name, and those
+//	                                   that the pod takes from and they ask for; as above,
+//	                                   with a Secret the mounted classes that fill it, and
+//	                                   with a class the Secrets of it that the pod takes from
+//	none of these                      nothing
+//
+// Reloader's exclusions hold against what Reloader's annotations bring in: a
+// class that is excluded does not count with its Secret, and a change of a
+// Secret that is excluded is no reason to roll, though new pods wait for it.
+//
+// An injected workload of a namespace that is no longer opted in counts for
+// nothing: its next pods would not be injected, so a rollout would break it.
+type interest struct {
+	caches  *caches
+	w       *workload
+	enabled bool            // the namespace is opted in
+	asked   map[string]bool // Secrets that count whether or not a pod takes from them
+	feeding map[string]bool // Secrets that the classes fill which Reloader's annotations name
+}
+
+func (c *caches) interestOf(w *workload) interest {
+	i := interest{caches: c, w: w, enabled: c.enabled(w.Namespace), asked: map[string]bool{}}
+	for _, name := range w.settings.RestartOn.Secrets {
+		i.asked[name] = true
+	}
+	for _, name := range c.secretsNamed(w) {
+		i.asked[name] = true
+	}
+	if w.reloads != nil && len(w.reloads.Classes.Names) > 0 {
+		i.feeding = map[string]bool{}
+		for _, class := range c.classes.by(byNamespace, w.Namespace) {
+			if c.ofClass(w, class.Name) == reloader.Named {
+				for name := range class.synced {
+					i.feeding[name] = true
+				}
+			}
+		}
+	}
+	return i
+}
+
+// podInterest is the part of one pod.
+type podInterest struct {
+	classes []string        // that count, in the order of their volumes
+	secrets map[string]bool // that count, to whether a change of one alone is a reason to roll
+}
+
+func (i interest) of(p *pod) podInterest {
+	all := p.injected && i.enabled || i.w.settings.RestartOn.Auto
+	var told podInterest
+	if len(p.secrets) > 0 {
+		told.secrets = map[string]bool{}
+	}
+	for name := range p.secrets {
+		if i.asked[name] || i.w.settings.RestartOn.Auto && i.caches.managed(p.Namespace, name) || i.usedBy(p, name) {
+			told.secrets[name] = true
+		}
+	}
+	counts := func(name string) bool { return i.asked[name] || told.secrets[name] }
+	byClass := map[string]bool{} // Secrets that come with a class
+	for _, name := range p.classes {
+		fills := i.caches.fills(p.Namespace, name)
+		follow := i.caches.ofClass(i.w, name)
+		switch {
+		case all || follow >= reloader.Used:
+			for secret := range fills {
+				byClass[secret] = true
+			}
+		case follow == reloader.Excluded || !anyOf(fills, counts):
+			continue
+		}
+		told.classes = append(told.classes, name)
+	}
+	for name := range p.secrets {
+		if !told.secrets[name] && (byClass[name] || i.feeding[name]) {
+			told.secrets[name] = all || i.caches.ofSecret(i.w, name) != reloader.Excluded
+		}
+	}
+	return told
+}
+
+// rolls reports whether a rotation of anything would roll the workload.
+func (c *caches) rolls(w *workload) bool {
+	if w.fixed || w.settings.RestartNever {
+		return false
+	}
+	i := c.interestOf(w)
+	return len(i.asked) > 0 || slices.ContainsFunc(c.podsOf(w), func(p *pod) bool {
+		told := i.of(p)
+		return len(told.classes)+len(told.secrets) > 0
+	})
+}
+
+// usedBy reports whether Reloader's annotations ask for a Secret that the pod takes from.
+func (i interest) usedBy(p *pod, name string) bool {
+	return i.caches.ofSecret(i.w, name) >= reloader.Used && i.caches.managed(p.Namespace, name)
+}
+
+func anyOf(fills map[string][]string, counts func(string) bool) bool {
+	for secret := range fills {
+		if counts(secret) {
+			return true
+		}
+	}
+	return false
+}
