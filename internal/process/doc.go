@@ -5,6 +5,7 @@
 //	main ─► Main(name, run) ─► run(ctx, args, stdout, stderr) error
 //	                             ├─ NewLogger    slog, klog and logr as one JSON stream
 //	                             ├─ RESTConfig   in-cluster or kubeconfig, with our user agent
+//	                             ├─ NewRegistry  what both binaries show of themselves
 //	                             └─ NewObserver  /healthz /readyz /metrics
 //
 // The first SIGINT or SIGTERM ends the context that run was given; the second
