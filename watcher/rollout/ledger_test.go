@@ -2,6 +2,10 @@ package rollout
 
 import (
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -156,13 +160,25 @@ func TestSame(t *testing.T) {
 	}
 }
 
-func TestReasonsAreUnique(t *testing.T) {
-	seen := map[Reason]bool{}
-	for _, r := range Reasons {
-		if r == "" || seen[r] {
-			t.Errorf("Reason %q stands twice or is empty", r)
+func TestReasonsListsEachConstantOnce(t *testing.T) {
+	source, err := parser.ParseFile(token.NewFileSet(), "reasons.go", nil, parser.SkipObjectResolution)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var declared []Reason
+	for _, d := range source.Decls {
+		if group, ok := d.(*ast.GenDecl); ok && group.Tok == token.CONST {
+			for _, spec := range group.Specs {
+				for _, value := range spec.(*ast.ValueSpec).Values {
+					declared = append(declared, Reason(strings.Trim(value.(*ast.BasicLit).Value, `"`)))
+				}
+			}
 		}
-		seen[r] = true
+	}
+	listed := slices.Sorted(slices.Values(Reasons))
+	slices.Sort(declared)
+	if diff := cmp.Diff(declared, listed); diff != "" {
+		t.Errorf("Reasons (-declared +listed):\n%s", diff)
 	}
 }
 

@@ -1,5 +1,7 @@
 package rollout
 
+import "slices"
+
 // Reason says why: of a [Decision] or of a [Verdict]. It serves as log field,
 // metric label and Event reason alike, so the set is small and fixed.
 type Reason string
@@ -91,12 +93,16 @@ const (
 	StatusUntold Reason = "StatusUntold"
 )
 
-// Reasons lists every Reason, for metrics that are made before they are counted.
-var Reasons = []Reason{
-	ContentChanged, SecretChanged,
-	NotObserved, RolledRecently, Gathering, SecretSettling, StatusesDisagree, SecretMissing, SecretFlips, SecretEdited, TooManyRollouts,
-	RestartNever, Paused, OnDelete, BelowPartition, RolloutStuck, NotRestartable,
-	UpToDate, Deleting, ScaledToZero, NoPods,
-	Starting, Finished, Unchanged, StartedSince, SameAgain,
-	StatusMissing, StatusForeign, StatusInherited, StatusRecreated, MountedTwice, StatusUntold,
-}
+// The Reasons by what they are given for, for metrics that are shown before they
+// are counted and for the documents.
+var (
+	RollReasons    = []Reason{ContentChanged, SecretChanged}
+	WaitReasons    = []Reason{NotObserved, RolledRecently, Gathering, SecretSettling, StatusesDisagree, SecretMissing, SecretFlips, SecretEdited, TooManyRollouts}
+	LeaveReasons   = []Reason{RestartNever, Paused, OnDelete, BelowPartition, RolloutStuck, NotRestartable}
+	RestReasons    = []Reason{UpToDate, Deleting, ScaledToZero, NoPods}
+	FreshReasons   = []Reason{Starting, Finished, Unchanged, StartedSince, SameAgain}
+	UnknownReasons = []Reason{StatusMissing, StatusForeign, StatusInherited, StatusRecreated, MountedTwice, StatusUntold}
+)
+
+// Reasons lists every Reason.
+var Reasons = slices.Concat(RollReasons, WaitReasons, LeaveReasons, RestReasons, FreshReasons, UnknownReasons)
