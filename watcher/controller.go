@@ -151,7 +151,7 @@ func build(c Config, digests *digester) *Controller {
 		pace:      newPace(c.Rollout.MaxParallel),
 		recorder:  broadcaster,
 		tell:      &teller{recorder: broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: FieldManager})},
-		metrics:   newMetrics(c.Registerer),
+		metrics:   newMetrics(c.Registerer, c.OwnerKinds),
 		log:       c.Log,
 	}
 	w.provider = &provider{
@@ -311,6 +311,9 @@ func (c *Controller) look(ctx context.Context, k key) error {
 		c.forget(k)
 		return nil
 	}
+	if c.notes.another(k, w.UID) {
+		c.forget(k)
+	}
 	n := c.notes.of(k, w.UID)
 	if w.Generation < n.patched {
 		return nil // the cache has yet to show our own patch; that it does brings us back
@@ -403,9 +406,12 @@ func (c *Controller) follow(now time.Time, w *workload, n *note, d rollout.Decis
 		c.metrics.rollouts.WithLabelValues(w.kind.Kind, rolloutStuck).Inc()
 		c.log.Warn("Rollout is stuck", w.attrs()...)
 	}
-	if d.Stuck && (n.tracked != "" || d.Counts.Stale > 0) {
+	stuck := d.Stuck && (n.tracked != "" || d.Counts.Stale > 0)
+	if stuck {
 		c.tell.stuck(w, d, c.caches.stuckOn(w))
 	}
+	c.metrics.held(n.stuck, stuck)
+	n.stuck = stuck
 	if n.decided.Reason != d.Reason {
 		n.reasoned = now
 	}
@@ -510,6 +516,7 @@ func (c *Controller) forget(k key) {
 	if n := c.notes.drop(k); n != nil {
 		c.metrics.moved(n.decided, rollout.Decision{})
 		c.metrics.missed.Sub(float64(n.missed))
+		c.metrics.held(n.stuck, false)
 		c.keeper.drop(k.namespace, n.uid, time.Now())
 	}
 	c.metrics.paced(c.pace.counts())

@@ -1,6 +1,8 @@
 package watcher
 
 import (
+	"slices"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/client-go/util/workqueue"
 
@@ -38,11 +40,12 @@ type metrics struct {
 	mends     *prometheus.CounterVec
 	rotations prometheus.Counter
 	waiting   *prometheus.GaugeVec
+	stale     *prometheus.GaugeVec
 	lagging   prometheus.Gauge
 	missed    prometheus.Gauge
-	stale     prometheus.Gauge
 	unknown   prometheus.Gauge
 	underway  prometheus.Gauge
+	stuck     prometheus.Gauge
 	leading   prometheus.Gauge
 	toPatch   prometheus.Histogram
 	toDone    prometheus.Histogram
@@ -51,7 +54,7 @@ type metrics struct {
 // rotationBuckets reach from a second to the hours that a large rollout takes.
 var rotationBuckets = []float64{1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 7200}
 
-func newMetrics(r prometheus.Registerer) *metrics {
+func newMetrics(r prometheus.Registerer, owners []OwnerKind) *metrics {
 	const prefix = "keyroll_watcher_"
 	m := &metrics{
 		rollouts: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -73,16 +76,19 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: prefix + "uninjected_pods", Help: "Pods that ask for secrets in an opted-in namespace and were not injected.",
 		}),
 		waiting: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: prefix + "waiting_workloads", Help: "Workloads that are due and not rolled, by reason.",
+			Name: prefix + "waiting_workloads", Help: "Workloads that are not rolled though it may be time to, by what they wait for.",
 		}, []string{"reason"}),
-		stale: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: prefix + "stale_pods", Help: "Pods that run on older content than they should.",
-		}),
+		stale: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: prefix + "stale_pods", Help: "Pods that run on older content than the driver has delivered, by why their workload is rolled, waits or is left alone.",
+		}, []string{"reason"}),
 		unknown: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: prefix + "unknown_pods", Help: "Pods of which nothing tells what content they run on.",
 		}),
 		underway: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: prefix + "rollouts_underway", Help: "Rollouts that hold a place under --max-parallel.",
+		}),
+		stuck: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: prefix + "stuck_rollouts", Help: "Rollouts that bring pods to new content and have not moved for --stuck-after.",
 		}),
 		leading: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: prefix + "leader", Help: "1 in the replica that acts.",
@@ -96,20 +102,67 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Buckets: rotationBuckets,
 		}),
 	}
-	r.MustRegister(m.rollouts, m.classes, m.mends, m.rotations, m.lagging, m.missed, m.waiting, m.stale, m.unknown, m.underway, m.leading, m.toPatch, m.toDone)
+	m.show(owners)
+	r.MustRegister(m.rollouts, m.classes, m.mends, m.rotations, m.lagging, m.missed, m.waiting, m.stale, m.unknown, m.underway,
+		m.stuck, m.leading, m.toPatch, m.toDone)
 	return m
+}
+
+// show makes every series that can come, at zero: from one that appears with
+// its first count, nothing can be told of how fast it grows.
+func (m *metrics) show(owners []OwnerKind) {
+	kinds := []string{deployments.Kind, statefulSets.Kind, daemonSets.Kind}
+	for _, o := range owners {
+		kinds = append(kinds, o.Kind.Kind)
+	}
+	for _, kind := range kinds {
+		for _, outcome := range []string{rolloutStarted, rolloutDone, rolloutStuck, rolloutConflict, rolloutRefused} {
+			m.rollouts.WithLabelValues(kind, outcome)
+		}
+	}
+	for _, outcome := range []string{classCreated, classHealed, classRemoved, classFailed, classWithheld} {
+		m.classes.WithLabelValues(outcome)
+	}
+	for _, outcome := range []string{mendSent, mendRefused} {
+		m.mends.WithLabelValues(outcome)
+	}
+	for _, reason := range rollout.WaitReasons {
+		m.waiting.WithLabelValues(string(reason))
+	}
+	for _, reason := range slices.Concat(rollout.RollReasons, rollout.WaitReasons, rollout.LeaveReasons) {
+		m.stale.WithLabelValues(string(reason))
+	}
 }
 
 // moved keeps the gauges in step when a workload's decision takes the place of
 // the one before. A zero decision stands for none.
 func (m *metrics) moved(before, after rollout.Decision) {
-	m.stale.Add(float64(after.Counts.Stale - before.Counts.Stale))
+	m.countStale(before, -1)
+	m.countStale(after, +1)
 	m.unknown.Add(float64(after.Counts.Unknown - before.Counts.Unknown))
 	if before.Action == rollout.Wait {
 		m.waiting.WithLabelValues(string(before.Reason)).Dec()
 	}
 	if after.Action == rollout.Wait {
 		m.waiting.WithLabelValues(string(after.Reason)).Inc()
+	}
+}
+
+// countStale leaves out the pods that end without a rollout.
+func (m *metrics) countStale(d rollout.Decision, sign int) {
+	if d.Counts.Stale == 0 || d.Reason == rollout.Deleting || d.Reason == rollout.ScaledToZero {
+		return
+	}
+	m.stale.WithLabelValues(string(d.Reason)).Add(float64(sign * d.Counts.Stale))
+}
+
+// held keeps count of the rollouts that are stuck when one gets stuck or goes on.
+func (m *metrics) held(before, after bool) {
+	switch {
+	case after && !before:
+		m.stuck.Inc()
+	case before && !after:
+		m.stuck.Dec()
 	}
 }
 

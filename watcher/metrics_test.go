@@ -1,62 +1,91 @@
 package watcher
 
 import (
-	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"keyroll.dev/internal/annotation"
 	"keyroll.dev/watcher/rollout"
 )
 
 func TestGaugesFollowTheDecisions(t *testing.T) {
-	registry := prometheus.NewRegistry()
-	m := newMetrics(registry)
-	waiting := rollout.Decision{Action: rollout.Wait, Reason: rollout.Gathering, Counts: rollout.Counts{Stale: 3}}
+	m := newMetrics(prometheus.NewRegistry(), nil)
+	stale := rollout.Counts{Stale: 3}
+	waiting := rollout.Decision{Action: rollout.Wait, Reason: rollout.Gathering, Counts: stale}
+	left := rollout.Decision{Reason: rollout.Paused, Counts: stale}
+	deleting := rollout.Decision{Reason: rollout.Deleting, Counts: stale}
 	unknown := rollout.Decision{Reason: rollout.StatusMissing, Counts: rollout.Counts{Unknown: 1}}
-	m.moved(rollout.Decision{}, waiting) // one workload is seen
-	m.moved(rollout.Decision{}, waiting) // and another
-	m.moved(waiting, unknown)            // which goes on
-	m.moved(unknown, rollout.Decision{}) // and ends
-	want := `
-# HELP keyroll_watcher_stale_pods Pods that run on older content than they should.
-# TYPE keyroll_watcher_stale_pods gauge
-keyroll_watcher_stale_pods 3
-# HELP keyroll_watcher_unknown_pods Pods of which nothing tells what content they run on.
-# TYPE keyroll_watcher_unknown_pods gauge
-keyroll_watcher_unknown_pods 0
-# HELP keyroll_watcher_waiting_workloads Workloads that are due and not rolled, by reason.
-# TYPE keyroll_watcher_waiting_workloads gauge
-keyroll_watcher_waiting_workloads{reason="Gathering"} 1
-`
-	if err := testutil.GatherAndCompare(registry, strings.NewReader(want),
-		"keyroll_watcher_stale_pods", "keyroll_watcher_unknown_pods", "keyroll_watcher_waiting_workloads"); err != nil {
-		t.Error(err)
+	type gauges struct{ waiting, gathering, paused, deleting, unknown float64 }
+	steps := []struct {
+		name          string
+		before, after rollout.Decision
+		want          gauges
+	}{
+		{"a workload is seen that waits", rollout.Decision{}, waiting, gauges{waiting: 1, gathering: 3}},
+		{"another one, that is left alone", rollout.Decision{}, left, gauges{waiting: 1, gathering: 3, paused: 3}},
+		{"the first is paused too", waiting, left, gauges{paused: 6}},
+		{"one goes on, and cannot be told", left, unknown, gauges{paused: 3, unknown: 1}},
+		{"it is gone", unknown, rollout.Decision{}, gauges{paused: 3}},
+		{"the other is being deleted", left, deleting, gauges{}},
+		{"and gone", deleting, rollout.Decision{}, gauges{}},
+	}
+	for _, s := range steps {
+		m.moved(s.before, s.after)
+		got := gauges{
+			waiting:   testutil.ToFloat64(m.waiting.WithLabelValues(string(rollout.Gathering))),
+			gathering: testutil.ToFloat64(m.stale.WithLabelValues(string(rollout.Gathering))),
+			paused:    testutil.ToFloat64(m.stale.WithLabelValues(string(rollout.Paused))),
+			deleting:  testutil.ToFloat64(m.stale.WithLabelValues(string(rollout.Deleting))),
+			unknown:   testutil.ToFloat64(m.unknown),
+		}
+		if got != s.want {
+			t.Errorf("%s: %+v, want %+v", s.name, got, s.want)
+		}
 	}
 }
 
-func TestMetricsAreNamedAsPrometheusWants(t *testing.T) {
-	registry := prometheus.NewRegistry()
-	m := newMetrics(registry)
-	queues := newQueueMetrics(registry)
-	// A vector without a value is not shown.
-	m.rollouts.WithLabelValues("Deployment", rolloutStarted)
-	m.classes.WithLabelValues(classCreated)
-	m.mends.WithLabelValues(mendSent)
-	m.waiting.WithLabelValues(string(rollout.Gathering))
-	queues.NewAddsMetric("workload")
-	queues.NewDepthMetric("workload")
-	queues.NewLatencyMetric("workload")
-	queues.NewRetriesMetric("workload")
-	queues.NewWorkDurationMetric("workload")
-	queues.NewUnfinishedWorkSecondsMetric("workload")
-	queues.NewLongestRunningProcessorSecondsMetric("workload")
-	problems, err := testutil.GatherAndLint(registry)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, p := range problems {
-		t.Errorf("%s: %s", p.Metric, p.Text)
+// What is counted of a workload goes with it, also where another one has its
+// name before anybody looks.
+func TestNothingIsCountedOfAWorkloadThatIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		objects := shopObjects()
+		for _, o := range objects {
+			if d, ok := o.(*appsv1.Deployment); ok {
+				d.Annotations[annotation.Restart] = annotation.RestartIsNever
+			}
+		}
+		c := start(t, objects)
+		defer c.stop()
+		time.Sleep(time.Minute)
+		c.rotate("files", "v2", time.Second)
+		time.Sleep(time.Minute)
+		stale := func() float64 {
+			return testutil.ToFloat64(c.controller.metrics.stale.WithLabelValues(string(rollout.RestartNever)))
+		}
+		if got := stale(); got != 2 {
+			t.Fatalf("%v stale pods, want 2", got)
+		}
+		other := deployment(func(d *appsv1.Deployment) { d.UID = "other-uid" })
+		c.must(c.controller.caches.workloads[deployments.GroupKind()].informer.GetIndexer().Update(slimDeployment(other)))
+		c.controller.enqueue(key{kind: deployments.GroupKind(), namespace: shop, name: "web"})
+		time.Sleep(time.Minute)
+		if got := stale(); got != 0 {
+			t.Errorf("%v stale pods of a workload that is gone", got)
+		}
+	})
+}
+
+func TestKindsOfOthersAreShownAtZero(t *testing.T) {
+	argo := schema.GroupVersionKind{Group: "argoproj.io", Version: "v1alpha1", Kind: "Rollout"}
+	with, without := newMetrics(prometheus.NewRegistry(), []OwnerKind{{Kind: argo}}), newMetrics(prometheus.NewRegistry(), nil)
+	const outcomes = 5
+	if got := testutil.CollectAndCount(with.rollouts) - testutil.CollectAndCount(without.rollouts); got != outcomes {
+		t.Errorf("%d series more for a kind more, want %d", got, outcomes)
 	}
 }

@@ -19,6 +19,7 @@ type note struct {
 	decided  rollout.Decision
 	reasoned time.Time // since when the decision has its reason
 	missed   int       // pods that were not injected
+	stuck    bool      // a rollout to new content is, and counts as such
 	rotated  time.Time // what the rollout under way answers, zero when not known
 	tracked  string    // stamp of the rollout under way that is followed to its end, "" for none
 	began    time.Time // when this process began it
@@ -29,6 +30,14 @@ type note struct {
 type notes struct {
 	mu sync.Mutex
 	by map[key]*note
+}
+
+// another reports whether the note is that of a workload which had the name before.
+func (n *notes) another(k key, uid types.UID) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	found := n.by[k]
+	return found != nil && found.uid != uid
 }
 
 // of answers the note of a workload. Another workload under the same name

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -77,6 +78,15 @@ func TestAStuckRolloutIsToldAndGivesItsPlaceUp(t *testing.T) {
 		})
 		if !told {
 			t.Errorf("events %v do not tell what %s is stuck on", c.events(), first)
+		}
+		stuck := func() float64 { return testutil.ToFloat64(c.controller.metrics.stuck) }
+		if stuck() != 2 {
+			t.Errorf("%v rollouts are stuck, want both", stuck())
+		}
+		c.must(c.kube.AppsV1().Deployments(shop).Delete(t.Context(), first, metav1.DeleteOptions{}))
+		time.Sleep(time.Minute)
+		if stuck() != 1 {
+			t.Errorf("%v rollouts are stuck when one is gone, want the other", stuck())
 		}
 	})
 }
