@@ -49,6 +49,18 @@ const (
 	admissionReviewGroup               = "admission.k8s.io/v1"
 )
 
+// Reasons are those that an answer of each outcome can have, for metrics that
+// are shown before they are counted.
+var Reasons = map[Outcome][]inject.Reason{
+	Patched:   inject.ChangeReasons,
+	Unchanged: append([]inject.Reason{OperationNotHandled, NamespaceUnknown}, inject.KeepReasons...),
+	Refused:   inject.RefuseReasons,
+	Failed: {
+		MethodNotAllowed, NotJSON, BodyTooLarge, BodyUnreadable, Busy, NotAReview, WrongResource, MalformedObject, NamespaceUnknown,
+		Panicked, AnswerNotEncoded,
+	},
+}
+
 // answer is what is decided of one request.
 type answer struct {
 	outcome  Outcome

@@ -76,8 +76,8 @@ func New(c Config) (*Handler, error) {
 		cluster: c.Cluster, fallback: c.Fallback, timeout: c.Timeout, patience: c.Patience,
 		log: c.Log, metrics: m, mux: http.NewServeMux(),
 	}
-	h.mux.Handle("/pods", h.serve("pods", h.admitPod))
-	h.mux.Handle("/workloads", h.serve("workloads", h.admitWorkload))
+	h.mux.Handle("/pods", h.serve(podsWebhook, h.admitPod))
+	h.mux.Handle("/workloads", h.serve(workloadsWebhook, h.admitWorkload))
 	return h, nil
 }
 
@@ -220,7 +220,7 @@ func (b *budgeted) release() { b.held.Add(-b.mine) }
 // record counts and logs an exchange. Names and reasons only: what is in an
 // object or in an answer is between its author and the API server.
 func (h *Handler) record(e *exchange) {
-	operation := "other"
+	operation := otherOperation
 	level := slog.LevelDebug
 	args := []any{"webhook", e.webhook, "outcome", e.answer.outcome, "reason", e.answer.reason}
 	if r := e.request; r != nil {

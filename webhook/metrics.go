@@ -2,6 +2,14 @@ package webhook
 
 import (
 	"github.com/prometheus/client_golang/prometheus"
+	admissionv1 "k8s.io/api/admission/v1"
+)
+
+// Values of labels besides outcomes, reasons and the API's own operations.
+const (
+	podsWebhook      = "pods"
+	workloadsWebhook = "workloads"
+	otherOperation   = "other" // or not understood
 )
 
 // metrics counts what the handler answers. Labels are closed sets: the
@@ -17,7 +25,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	m := &metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "keyroll_webhook_requests_total",
-			Help: "Admission requests by webhook (pods, workloads), operation, outcome (patched, unchanged, refused, error) and reason.",
+			Help: "Admission requests by webhook, operation, outcome and reason.",
 		}, []string{"webhook", "operation", "outcome", "reason"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "keyroll_webhook_request_duration_seconds",
@@ -33,10 +41,26 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 			Help: "Admission requests whose handling panicked. Each is a bug.",
 		}),
 	}
+	m.show()
 	for _, c := range []prometheus.Collector{m.requests, m.duration, m.inFlight, m.panics} {
 		if err := r.Register(c); err != nil {
 			return nil, err
 		}
 	}
 	return m, nil
+}
+
+// show makes every series that can come, at zero: from one that appears with its
+// first count, nothing can be told of how fast it grows.
+func (m *metrics) show() {
+	for _, webhook := range []string{podsWebhook, workloadsWebhook} {
+		m.duration.WithLabelValues(webhook)
+		for _, operation := range []string{string(admissionv1.Create), string(admissionv1.Update), otherOperation} {
+			for outcome, reasons := range Reasons {
+				for _, reason := range reasons {
+					m.requests.WithLabelValues(webhook, operation, string(outcome), string(reason))
+				}
+			}
+		}
+	}
 }

@@ -33,3 +33,13 @@ const (
 	Unresolved     Reason = "Unresolved"     // vault, tenant, client or account missing or not allowed
 	PodConflict    Reason = "PodConflict"    // containers, mount path or env do not fit the pod
 )
+
+// The Reasons by what they are given for, for metrics that are shown before they
+// are counted.
+var (
+	KeepReasons = []Reason{
+		MirrorPod, NamespaceNotEnabled, NotAsked, NoContainers, OptedOut, AlreadyInjected, OwnedByController, BeingDeleted, TemplateImmutable, UpToDate,
+	}
+	ChangeReasons = []Reason{Injected, AnnotationsCopied, StampRestored, CauseRemoved}
+	RefuseReasons = []Reason{BadAnnotations, BadNamespace, Unresolved, PodConflict}
+)
