@@ -72,7 +72,7 @@ func TestNothingIsCountedOfAWorkloadThatIsGone(t *testing.T) {
 			t.Fatalf("%v stale pods, want 2", got)
 		}
 		other := deployment(func(d *appsv1.Deployment) { d.UID = "other-uid" })
-		c.must(c.controller.caches.workloads[deployments.GroupKind()].informer.GetIndexer().Update(slimDeployment(other)))
+		c.must(c.controller.caches.workloads[deployments.GroupKind()].informer.GetIndexer().Update(lens{}.deployment(other)))
 		c.controller.enqueue(key{kind: deployments.GroupKind(), namespace: shop, name: "web"})
 		time.Sleep(time.Minute)
 		if got := stale(); got != 0 {
