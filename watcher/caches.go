@@ -39,7 +39,8 @@ type caches struct {
 	// generation tells nothing.
 	uncounted bool
 	release   string // namespace that Keyroll itself runs in
-	feedMemo  feedMemo
+	feeds     feeds
+	reported  reported
 }
 
 // newCaches makes the informers and starts none. Without digests Secrets are left alone.
@@ -67,7 +68,6 @@ func newCaches(c Config, digests *digester) *caches {
 		nodes: newStore(listWatch(kube, core.Nodes().List, core.Nodes().Watch), &corev1.Node{}, slimNode, nil),
 		mountFailures: newStore(listWatch(kube, core.Events("").List, core.Events("").Watch, failedMounts),
 			&corev1.Event{}, slimMountFailure, cache.Indexers{byPod: indexed(podOfFailure)}),
-		statuses: newStore(c.Driver.PodStatusListWatch(""), &secretsstore.SecretProviderClassPodStatus{}, slimStatus, statusIndexes),
 		classes:  newStore(c.Driver.ClassListWatch(""), &secretsstore.SecretProviderClass{}, slimClass, classIndexes),
 		namespaces: newStore(listWatch(kube, core.Namespaces().List, core.Namespaces().Watch),
 			&corev1.Namespace{}, slimNamespace, nil),
@@ -78,6 +78,8 @@ func newCaches(c Config, digests *digester) *caches {
 		baselines: newStore(listWatch(kube, core.ConfigMaps(c.Namespace).List, core.ConfigMaps(c.Namespace).Watch, ourBaselines),
 			&corev1.ConfigMap{}, slimBaselines, nil),
 	}
+	all.statuses = newStore(c.Driver.PodStatusListWatch(""),
+		&secretsstore.SecretProviderClassPodStatus{}, all.reported.slimStatus, statusIndexes)
 	for _, kind := range c.OwnerKinds {
 		owners := c.Dynamic.Resource(kind.Resource)
 		all.workloads[kind.Kind.GroupKind()] = newStore(listWatch(c.Dynamic, owners.List, owners.Watch),

@@ -436,7 +436,7 @@ func (c *Controller) place(w *workload, n *note, d rollout.Decision) {
 		c.enqueue(c.pace.free(k)...)
 	}
 	if d.Reason == rollout.TooManyRollouts {
-		c.pace.line(k)
+		c.pace.queue(k)
 	} else {
 		c.enqueue(c.pace.leave(k)...)
 	}

@@ -76,7 +76,7 @@ func (g *gathering) addClass(name string) {
 	if _, known := g.state.Classes[name]; known {
 		return
 	}
-	told := rollout.Class{Feeds: g.caches.feeds(g.w.Namespace, name)}
+	told := rollout.Class{Feeds: g.caches.feeds.get(classKey{g.w.Namespace, name}, g.caches.toldStatus)}
 	if found := g.caches.classes.get(g.w.Namespace, name); found != nil {
 		told.Vault, told.Synced = found.vault(), found.synced
 	}

@@ -141,8 +141,8 @@ func TestGather(t *testing.T) {
 			objects: append(injected(),
 				injectedPod("other", "other-1", "files"), podStatus("other", "files", "v2", 2, noon),
 				injectedPod("ended", "other-1", "files", func(p *corev1.Pod) { p.Status.Phase = corev1.PodSucceeded }),
-				podStatus("ended", "files", "v1", 1, noon),
-				podStatus("gone", "files", "v1", 1, noon),
+				podStatus("ended", "files", "v0", 1, noon),
+				podStatus("gone", "files", "v0", 1, noon),
 			),
 			want: toldState{
 				Current: []string{"web-1-a"},

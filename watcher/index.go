@@ -1,14 +1,11 @@
 package watcher
 
 import (
-	"sync"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/tools/cache"
 
 	"keyroll.dev/internal/annotation"
-	"keyroll.dev/watcher/rollout"
 )
 
 // The indexes lead from a thing to those who depend on it, so that an event
@@ -221,54 +218,4 @@ func (c *caches) enabled(name string) bool {
 	}
 	n := c.namespaces.get("", name)
 	return n != nil && n.Labels[annotation.InjectionLabel] == annotation.InjectionEnabled
-}
-
-// feeds answers what the live mounts of a class hold.
-func (c *caches) feeds(namespace, name string) []rollout.Status {
-	k := classKey{namespace, name}
-	return c.feedMemo.get(k, func() []rollout.Status {
-		var feeds []rollout.Status
-		for _, s := range c.statuses.by(byClass, path(namespace, name)) {
-			if p := c.podOf(s); p != nil && !p.finished {
-				feeds = append(feeds, c.toldStatus(s))
-			}
-		}
-		return feeds
-	})
-}
-
-// feedMemo remembers what feeds answered until one of a class's mounts changes:
-// each of its consumers asks. Safe for concurrent use.
-type feedMemo struct {
-	mu    sync.Mutex
-	feeds map[classKey][]rollout.Status
-	count int // how often any class's mounts have changed
-}
-
-func (m *feedMemo) get(k classKey, compute func() []rollout.Status) []rollout.Status {
-	m.mu.Lock()
-	feeds, known := m.feeds[k]
-	count := m.count
-	m.mu.Unlock()
-	if known {
-		return feeds
-	}
-	feeds = compute()
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.count == count { // nothing changed while they were looked up
-		if m.feeds == nil {
-			m.feeds = map[classKey][]rollout.Status{}
-		}
-		m.feeds[k] = feeds
-	}
-	return feeds
-}
-
-// changed forgets a class's feeds. It is called after the caches have changed.
-func (m *feedMemo) changed(k classKey) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	delete(m.feeds, k)
-	m.count++
 }

@@ -33,7 +33,7 @@ func (l *laggards) sync(_ context.Context, k classKey) error {
 	lagging, wait := 0, time.Duration(0)
 	for _, s := range mounts {
 		p := l.caches.podOf(s)
-		if p == nil || p.finished || maps.Equal(s.versions, newest) {
+		if p == nil || p.finished || maps.Equal(*s.versions, newest) {
 			continue
 		}
 		if wait = l.patient - now.Sub(since); wait > 0 {
@@ -58,12 +58,12 @@ func (l *laggards) newestOf(mounts []*status) (newest map[string]string, since t
 			continue
 		}
 		if at := s.arrived(); newest == nil || at.After(last) {
-			newest, last = s.versions, at
+			newest, last = *s.versions, at
 		}
 	}
 	since = last
 	for _, s := range mounts {
-		if at := s.arrived(); maps.Equal(s.versions, newest) && at.Before(since) && l.caches.podOf(s) != nil {
+		if at := s.arrived(); maps.Equal(*s.versions, newest) && at.Before(since) && l.caches.podOf(s) != nil {
 			since = at
 		}
 	}

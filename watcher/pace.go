@@ -1,26 +1,29 @@
 package watcher
 
 import (
-	"slices"
+	"container/list"
 	"sync"
 )
 
 // pace lets at most max rollouts be under way, and gives the places to those
-// who wait in the order in which they came. Safe for concurrent use.
+// who wait in the order in which they came. However many wait, no call looks at
+// more than max of them. Safe for concurrent use.
 type pace struct {
 	max int // 0: no limit
 
 	mu       sync.Mutex
 	underway map[key]bool
-	waiting  []key
+	line     list.List // of keys
+	turns    map[key]*list.Element
 }
 
 func newPace(max int) *pace {
-	return &pace{max: max, underway: map[key]bool{}}
+	return &pace{max: max, underway: map[key]bool{}, turns: map[key]*list.Element{}}
 }
 
 // ahead answers how many go before k: the rollouts under way, and those who
-// have waited for a place longer than k has.
+// have waited for a place longer than k has, of whom no more are counted than
+// it takes to keep k waiting.
 func (p *pace) ahead(k key) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -32,10 +35,10 @@ func (p *pace) aheadLocked(k key) int {
 	if p.underway[k] {
 		n--
 	}
-	if place := slices.Index(p.waiting, k); place >= 0 {
-		return n + place
+	for turn := p.line.Front(); turn != nil && n < p.max && turn.Value != k; turn = turn.Next() {
+		n++
 	}
-	return n + len(p.waiting)
+	return n
 }
 
 // take gives k a place, or a turn in the line and false.
@@ -43,9 +46,7 @@ func (p *pace) take(k key) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.max > 0 && !p.underway[k] && p.aheadLocked(k) >= p.max {
-		if !slices.Contains(p.waiting, k) {
-			p.waiting = append(p.waiting, k)
-		}
+		p.lineLocked(k)
 		return false
 	}
 	p.leaveLocked(k)
@@ -53,12 +54,16 @@ func (p *pace) take(k key) bool {
 	return true
 }
 
-// line gives k a turn, if it has none.
-func (p *pace) line(k key) {
+// queue gives k a turn, if it has none.
+func (p *pace) queue(k key) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !slices.Contains(p.waiting, k) {
-		p.waiting = append(p.waiting, k)
+	p.lineLocked(k)
+}
+
+func (p *pace) lineLocked(k key) {
+	if p.turns[k] == nil {
+		p.turns[k] = p.line.PushBack(k)
 	}
 }
 
@@ -73,11 +78,12 @@ func (p *pace) leave(k key) []key {
 }
 
 func (p *pace) leaveLocked(k key) bool {
-	place := slices.Index(p.waiting, k)
-	if place < 0 {
+	turn := p.turns[k]
+	if turn == nil {
 		return false
 	}
-	p.waiting = slices.Delete(p.waiting, place, place+1)
+	p.line.Remove(turn)
+	delete(p.turns, k)
 	return true
 }
 
@@ -93,11 +99,15 @@ func (p *pace) free(k key) []key {
 }
 
 func (p *pace) nextLocked() []key {
-	places := len(p.waiting)
+	places := p.line.Len()
 	if p.max > 0 {
 		places = min(places, max(0, p.max-len(p.underway)))
 	}
-	return slices.Clone(p.waiting[:places])
+	next := make([]key, 0, places)
+	for turn := p.line.Front(); len(next) < places; turn = turn.Next() {
+		next = append(next, turn.Value.(key))
+	}
+	return next
 }
 
 // hold notes a rollout that was under way before this process led.
@@ -111,5 +121,5 @@ func (p *pace) hold(k key) {
 func (p *pace) counts() (underway, waiting int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.underway), len(p.waiting)
+	return len(p.underway), p.line.Len()
 }

@@ -1,8 +1,12 @@
 package watcher
 
 import (
+	"encoding/binary"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -23,28 +27,64 @@ type status struct {
 	owner   types.UID
 	target  types.UID
 	changed time.Time
-	// versions by object id. Shared with rollout states: never changed.
-	versions map[string]string
+	versions *versions
 }
 
-func slimStatus(s *secretsstore.SecretProviderClassPodStatus) *status {
+// versions are those of a mount's objects, by id. Shared by mounts that hold the
+// same, and with rollout states: never changed.
+type versions map[string]string
+
+// slimStatus views a status as a part of what else was reported.
+func (r *reported) slimStatus(s *secretsstore.SecretProviderClassPodStatus) *status {
 	slim := &status{
 		ObjectMeta: identity(&s.ObjectMeta),
 		pod:        s.Status.PodName,
 		class:      s.Status.SecretProviderClassName,
 		target:     targetOf(s.Status.TargetPath),
 		changed:    writtenBy(s.ManagedFields, secretsstore.FieldManager),
-		versions:   make(map[string]string, len(s.Status.Objects)),
+		versions:   r.share(s.Status.Objects),
 	}
 	for _, ref := range s.OwnerReferences {
 		if ref.Kind == "Pod" {
 			slim.owner = ref.UID
 		}
 	}
-	for _, object := range s.Status.Objects {
-		slim.versions[object.ID] = object.Version
-	}
 	return slim
+}
+
+// reported are the versions that statuses hold, each set once: the mounts of a
+// class mostly report the same. Safe for concurrent use.
+type reported struct {
+	mu  sync.Mutex
+	all map[string]*versions
+}
+
+// maxReported bounds what is remembered to be shared. Not to share is no harm,
+// growing for ever is.
+const maxReported = 4096
+
+func (r *reported) share(objects []secretsstore.SecretProviderClassObject) *versions {
+	set := make(versions, len(objects))
+	for _, object := range objects {
+		set[object.ID] = object.Version
+	}
+	var text []byte
+	for _, id := range slices.Sorted(maps.Keys(set)) {
+		for _, part := range []string{id, set[id]} {
+			text = binary.AppendUvarint(text, uint64(len(part)))
+			text = append(text, part...)
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if same := r.all[string(text)]; same != nil {
+		return same
+	}
+	if r.all == nil || len(r.all) >= maxReported {
+		r.all = map[string]*versions{}
+	}
+	r.all[string(text)] = &set
+	return &set
 }
 
 // writtenBy answers when the manager last changed something in an object by an
@@ -82,7 +122,7 @@ func (c *caches) toldStatus(s *status) rollout.Status {
 		Changed:    s.changed,
 		Owner:      s.owner,
 		Target:     s.target,
-		Versions:   s.versions,
+		Versions:   *s.versions,
 	}
 	if c.uncounted {
 		told.Generation = 0

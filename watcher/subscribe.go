@@ -11,7 +11,8 @@ import (
 )
 
 // subscribe turns what informers tell into keys of those who are concerned.
-// Handlers only enqueue, because each informer has one goroutine for all events.
+// Handlers only enqueue and file what hangs together, because each informer has
+// one goroutine for all events.
 func (c *Controller) subscribe() {
 	await := func(name string, synced cache.InformerSynced) {
 		c.synced = append(c.synced, named{name, synced})
@@ -117,6 +118,9 @@ func (c *Controller) podChanged(before, after *pod) {
 	if before != nil && after != nil && before.UID == after.UID && before.finished == after.finished {
 		return
 	}
+	for _, s := range c.caches.statuses.by(byPod, path(last.Namespace, last.Name)) {
+		c.caches.refile(s)
+	}
 	for _, name := range last.classes {
 		c.mountsChanged(last.Namespace, name)
 	}
@@ -125,13 +129,16 @@ func (c *Controller) podChanged(before, after *pod) {
 // mountsChanged looks after all that hangs on the live mounts of a class: one
 // that ends may be the one that kept a Secret from settling.
 func (c *Controller) mountsChanged(namespace, name string) {
-	k := classKey{namespace, name}
-	c.caches.feedMemo.changed(k)
-	c.laggards.queue.AddAfter(k, fanDelay)
+	c.laggards.queue.AddAfter(classKey{namespace, name}, fanDelay)
 	c.fanIfSynced(namespace, name)
 }
 
 func (c *Controller) statusChanged(before, after *status) {
+	for _, one := range []*status{before, after} {
+		if one != nil {
+			c.caches.refile(one)
+		}
+	}
 	last := after
 	if last == nil {
 		last = before

@@ -36,6 +36,9 @@ func cached(t *testing.T, objects ...runtime.Object) *caches {
 			t.Fatal(err)
 		}
 	}
+	for _, s := range c.statuses.all() {
+		c.refile(s)
+	}
 	return c
 }
 
@@ -61,7 +64,7 @@ func (c *caches) add(object runtime.Object, digests digester) error {
 	case *corev1.Pod:
 		return c.pods.informer.GetIndexer().Add(slimPod(o))
 	case *secretsstore.SecretProviderClassPodStatus:
-		return c.statuses.informer.GetIndexer().Add(slimStatus(o))
+		return c.statuses.informer.GetIndexer().Add(c.reported.slimStatus(o))
 	case *secretsstore.SecretProviderClass:
 		return c.classes.informer.GetIndexer().Add(slimClass(o))
 	case *corev1.Secret:
