@@ -68,7 +68,7 @@ func newCaches(c Config, digests *digester) *caches {
 		nodes: newStore(listWatch(kube, core.Nodes().List, core.Nodes().Watch), &corev1.Node{}, slimNode, nil),
 		mountFailures: newStore(listWatch(kube, core.Events("").List, core.Events("").Watch, failedMounts),
 			&corev1.Event{}, slimMountFailure, cache.Indexers{byPod: indexed(podOfFailure)}),
-		classes:  newStore(c.Driver.ClassListWatch(""), &secretsstore.SecretProviderClass{}, slimClass, classIndexes),
+		classes: newStore(c.Driver.ClassListWatch(""), &secretsstore.SecretProviderClass{}, slimClass, classIndexes),
 		namespaces: newStore(listWatch(kube, core.Namespaces().List, core.Namespaces().Watch),
 			&corev1.Namespace{}, slimNamespace, nil),
 		accounts: newStore(listWatch(kube, core.ServiceAccounts("").List, core.ServiceAccounts("").Watch),

@@ -59,7 +59,7 @@ type Config struct {
 	Fallback       dependency.Fallback // the same as the webhook's
 	SecretTrigger  bool                // false: no access to Secrets at all
 	HonorReloader  bool                // roll workloads by Reloader's annotations too
-	Workers        int                 // decisions at once; 0: 16
+	Workers        int                 // decisions, and patches, at once; 0: 32
 
 	Log        *slog.Logger
 	Registerer prometheus.Registerer
@@ -115,7 +115,7 @@ func New(ctx context.Context, c Config) (*Controller, error) {
 		return nil, errors.New("class retention must not be negative")
 	}
 	if c.Workers == 0 {
-		c.Workers = 16
+		c.Workers = 32
 	}
 	var digests *digester
 	if c.SecretTrigger {

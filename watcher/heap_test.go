@@ -2,6 +2,7 @@ package watcher
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	goruntime "runtime"
@@ -10,12 +11,15 @@ import (
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes/fake"
 
 	"keyroll.dev/internal/process"
+	"keyroll.dev/internal/secretsstore"
+	driverfake "keyroll.dev/internal/secretsstore/fake"
 )
 
 // TestTheCacheOfSecretsHoldsNoData lists 2,000 Secrets of 10 KiB and looks at
@@ -64,4 +68,53 @@ func heap() uint64 {
 	var stats goruntime.MemStats
 	goruntime.ReadMemStats(&stats)
 	return stats.HeapAlloc
+}
+
+// BenchmarkHeap tells what one object costs in a cache, with all that is kept to find it.
+func BenchmarkHeap(b *testing.B) {
+	digests := digester{key: []byte("k")}
+	kinds := map[string]func(c *caches, i int) error{
+		"pod": func(c *caches, i int) error {
+			return c.add(sent(b, injectedPod(fmt.Sprintf("web-%d-5d8f7c9b6d-x%04d", i/4, i), fmt.Sprintf("web-%d-5d8f7c9b6d", i/4), "keyroll-0123456789abcdef0123456789abcdef"), &corev1.Pod{}), digests)
+		},
+		"status": func(c *caches, i int) error {
+			return c.add(sent(b, podStatus(fmt.Sprintf("web-%d-5d8f7c9b6d-x%04d", i/4, i), "keyroll-0123456789abcdef0123456789abcdef", "v1", 1, noon), &secretsstore.SecretProviderClassPodStatus{}), digests)
+		},
+		"deployment": func(c *caches, i int) error {
+			return c.add(sent(b, deployment(func(d *appsv1.Deployment) { d.Name = fmt.Sprint("web-", i) }), &appsv1.Deployment{}), digests)
+		},
+		"replicaset": func(c *caches, i int) error {
+			return c.add(sent(b, replicaSet(fmt.Sprintf("web-%d-5d8f7c9b6d", i), "1"), &appsv1.ReplicaSet{}), digests)
+		},
+	}
+	for name, add := range kinds {
+		b.Run(name, func(b *testing.B) {
+			const objects = 20000
+			for b.Loop() {
+				driverClient, _, _ := driverfake.New()
+				c := newCaches(Config{Kube: fake.NewClientset(), Driver: driverClient, Namespace: "keyroll-system"}, &digests)
+				before := heap()
+				for i := range objects {
+					if err := add(c, i); err != nil {
+						b.Fatal(err)
+					}
+				}
+				b.ReportMetric(float64(heap()-before)/objects, "B/object")
+				goruntime.KeepAlive(c)
+			}
+		})
+	}
+}
+
+// sent is an object as a client has it: no string of it is shared with another object's.
+func sent[O any](b *testing.B, object any, into *O) *O {
+	b.Helper()
+	text, err := json.Marshal(object)
+	if err == nil {
+		err = json.Unmarshal(text, into)
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+	return into
 }

@@ -22,11 +22,11 @@ import (
 type status struct {
 	metav1.ObjectMeta
 
-	pod     string // its name
-	class   string
-	owner   types.UID
-	target  types.UID
-	changed time.Time
+	pod      string // its name
+	class    string
+	owner    types.UID
+	target   types.UID
+	changed  time.Time
 	versions *versions
 }
 

@@ -45,8 +45,8 @@ func (o *options) addFlags(fs *flag.FlagSet) {
 	fs.BoolVar(&o.pprof, "pprof", false, "serve /debug/pprof/ beside the metrics; it shows memory")
 	fs.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "`level` of the log: debug, info, warn or error")
 	fs.BoolVar(&o.version, "version", false, "print the version and exit")
-	fs.Float64Var(&o.qps, "qps", 50, "requests a second to the API server, at most, over time")
-	fs.IntVar(&o.burst, "burst", 100, "requests at once to the API server, at most")
+	fs.Float64Var(&o.qps, "qps", -1, "requests a second to the API server, at most, over time; negative: as many as its own priority and fairness allows")
+	fs.IntVar(&o.burst, "burst", 100, "requests at once to the API server, at most, where --qps limits them")
 
 	fs.StringVar(&o.lease.Name, "lease", "keyroll-watcher", "`name` of the Lease by which replicas agree on one that acts")
 	fs.StringVar(&o.lease.Identity, "identity", "", "`name` of this replica in the lease; empty: the host's name and a random part")
@@ -94,6 +94,8 @@ func (o *options) validate() error {
 		errs = append(errs, errors.New("--namespace must name the release's namespace"))
 	case o.lease.Name == "":
 		errs = append(errs, errors.New("--lease must name a Lease"))
+	case !(o.qps < 0 || o.qps > 0 && o.burst > 0):
+		errs = append(errs, errors.New("--qps must be a number of requests with a --burst of at least 1, or negative for no limit"))
 	case o.rollout.MaxParallel < 0:
 		errs = append(errs, errors.New("--max-parallel must not be negative"))
 	}

@@ -47,6 +47,10 @@ func TestOptions(t *testing.T) {
 		"a tenant that is none":       {[]string{"--tenant-id=a b"}, "--tenant-id"},
 		"a kind without its group":    {[]string{"--owner-kinds=Rollout"}, "is not Kind.version.group"},
 		"a kind":                      {[]string{"--owner-kinds=Rollout.v1alpha1.argoproj.io, Foo.v1.example.org"}, ""},
+		"no requests at all":          {[]string{"--qps=0"}, "--qps must be a number of requests"},
+		"what is no number":           {[]string{"--qps=NaN"}, "--qps must be a number of requests"},
+		"a rate without a burst":      {[]string{"--qps=50", "--burst=0"}, "with a --burst of at least 1"},
+		"a rate":                      {[]string{"--qps=50", "--burst=100"}, ""},
 		"all that is wrong, at once":  {[]string{"--settle=-1s", "--namespace="}, "--namespace must name"},
 		"a lease that cannot be kept": {[]string{"--lease-duration=5s"}, ""}, // told by client-go, with the relation that it needs
 	}
