@@ -117,6 +117,9 @@ func (c *Cluster) boot(ctx context.Context) error {
 	if err := c.waitForAPIServer(ctx); err != nil {
 		return err
 	}
+	if c.options.APIOnly {
+		return nil
+	}
 	if err := c.startAll(c.controllerManager(), c.scheduler(), c.kwok()); err != nil {
 		return err
 	}

@@ -9,6 +9,8 @@ import (
 type Options struct {
 	// Nodes to begin with: node-1, node-2 and so on. Default 1; negative: none.
 	Nodes int
+	// APIOnly leaves controllers, scheduler, kwok and nodes out: objects stay as they are written.
+	APIOnly bool
 	// LogDir keeps each component's log. Default: a folder that goes away with the cluster.
 	LogDir string
 	// AuditPolicy records who asked the API server for what, see [Cluster.Requests].
