@@ -22,14 +22,14 @@ type Cluster interface {
 }
 
 // admitPod decides about a pod.
-func (h *Handler) admitPod(ctx context.Context, r *admissionv1.AdmissionRequest) answer {
+func (h *Handler) admitPod(ctx context.Context, r *question) answer {
 	switch {
-	case r.Resource.Group != "" || r.Resource.Resource != "pods" || r.SubResource != "":
+	case r.Group != "" || r.Resource != "pods" || r.SubResource != "":
 		return wrongResource(r, "pods")
 	case r.Operation != admissionv1.Create:
 		return answer{outcome: Unchanged, reason: OperationNotHandled}
 	}
-	pod, err := inject.DecodePod(r.Object.Raw)
+	pod, err := inject.DecodePod(r.Object)
 	if err != nil {
 		return failed(MalformedObject, http.StatusBadRequest, "%v", err)
 	}
@@ -53,9 +53,9 @@ func namespaceUnknown(name string) answer {
 	return failed(NamespaceUnknown, http.StatusServiceUnavailable, "namespace %q is not known here yet; try again", name)
 }
 
-func wrongResource(r *admissionv1.AdmissionRequest, want string) answer {
+func wrongResource(r *question, want string) answer {
 	return failed(WrongResource, http.StatusBadRequest, "this webhook is for %s, not for %q of group %q, subresource %q",
-		want, r.Resource.Resource, r.Resource.Group, r.SubResource)
+		want, r.Resource, r.Group, r.SubResource)
 }
 
 // patiently asks again, as long as Patience and the request's time allow, for

@@ -88,9 +88,9 @@ func failed(reason inject.Reason, code int32, format string, args ...any) answer
 }
 
 // review encodes the answer to the request with this UID.
-func (a answer) review(uid types.UID) ([]byte, error) {
+func (a answer) review(uid string) ([]byte, error) {
 	response := &admissionv1.AdmissionResponse{
-		UID:              uid,
+		UID:              types.UID(uid),
 		Allowed:          a.outcome == Patched || a.outcome == Unchanged,
 		Warnings:         printable(a.warnings),
 		AuditAnnotations: map[string]string{auditDecision: string(a.outcome), auditReason: string(a.reason)},

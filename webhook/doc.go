@@ -5,8 +5,8 @@
 //
 // A request goes
 //
-//	Handler   bounded body ─► AdmissionReview ─► bounded time, panics caught and counted
-//	admit     slim view of the object + Cluster (caches) ─► inject.NewPlan or NewWorkloadPlan
+//	Handler   bounded body ─► what is read of the review ─► bounded time, panics caught and counted
+//	admit     what is read of the object + Cluster (caches) ─► inject.NewPlan or NewWorkloadPlan
 //	answer    patch, refusal or nothing ─► AdmissionReview, metrics, log
 //
 // Deciding is a pure function in webhook/inject. Nothing is written to and

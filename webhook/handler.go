@@ -5,9 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"mime"
 	"net/http"
 	"runtime/debug"
 	"strconv"
@@ -16,17 +14,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	admissionv1 "k8s.io/api/admission/v1"
-	kjson "sigs.k8s.io/json"
 
 	"keyroll.dev/internal/dependency"
-)
-
-const (
-	// maxBody is the largest review that is read. An object is at most 1.5 MiB
-	// in etcd, and an update brings two.
-	maxBody = 3 << 20
-	// maxBodies is how many bytes of reviews are held at once.
-	maxBodies = 32 << 20
 )
 
 // Config is what a [Handler] needs.
@@ -84,12 +73,12 @@ func New(c Config) (*Handler, error) {
 // ServeHTTP answers one admission review.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.mux.ServeHTTP(w, r) }
 
-type admit func(context.Context, *admissionv1.AdmissionRequest) answer
+type admit func(context.Context, *question) answer
 
 // exchange is one request and what becomes of it.
 type exchange struct {
 	webhook string
-	request *admissionv1.AdmissionRequest // nil until it is understood
+	request *question // nil until it is understood
 	answer  answer
 	err     error // why an HTTP error is answered
 }
@@ -122,7 +111,9 @@ func (h *Handler) answer(e *exchange, w http.ResponseWriter, r *http.Request, ad
 	defer cancel()
 	in := &budgeted{held: &h.held, body: http.MaxBytesReader(w, r.Body, maxBody)}
 	defer in.release()
-	if e.request, e.answer = readReview(r, in); e.request == nil {
+	text := bodies.Get().(*bytes.Buffer)
+	defer reuse(text)
+	if e.request, e.answer = readReview(r, in, text); e.request == nil {
 		e.err = errors.New(e.answer.message)
 		return nil
 	}
@@ -157,66 +148,6 @@ func (h *Handler) rescue(e *exchange) {
 	e.answer = failed(Panicked, http.StatusInternalServerError, "internal error")
 }
 
-// readReview reads the review that an HTTP request carries. Without a request
-// in it, the answer says why.
-func readReview(r *http.Request, body io.Reader) (*admissionv1.AdmissionRequest, answer) {
-	if r.Method != http.MethodPost {
-		return nil, failed(MethodNotAllowed, http.StatusMethodNotAllowed, "send admission reviews by POST")
-	}
-	if mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || mediaType != contentTypeJSON {
-		return nil, failed(NotJSON, http.StatusUnsupportedMediaType, "send %s", contentTypeJSON)
-	}
-	var raw bytes.Buffer
-	// One allocation for nearly every review, and no more than that on trust.
-	raw.Grow(int(min(max(r.ContentLength, 0), 64<<10)) + bytes.MinRead)
-	if _, err := raw.ReadFrom(body); err != nil {
-		return nil, unreadable(err)
-	}
-	var review admissionv1.AdmissionReview
-	switch err := kjson.UnmarshalCaseSensitivePreserveInts(raw.Bytes(), &review); {
-	case err != nil:
-		return nil, failed(NotAReview, http.StatusBadRequest, "the body is not an admission review: not JSON of its type")
-	case review.APIVersion != admissionReviewGroup || review.Kind != admissionReviewKind:
-		return nil, failed(NotAReview, http.StatusBadRequest, "the body is not an %s of %s", admissionReviewKind, admissionReviewGroup)
-	case review.Request == nil || review.Request.UID == "":
-		return nil, failed(NotAReview, http.StatusBadRequest, "the admission review holds no request with a uid")
-	}
-	return review.Request, answer{}
-}
-
-// errBusy is the end of a body for which there is no room.
-var errBusy = errors.New("too many requests are being answered")
-
-func unreadable(err error) answer {
-	var tooLarge *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooLarge):
-		return failed(BodyTooLarge, http.StatusRequestEntityTooLarge, "the admission review is larger than %d bytes", maxBody)
-	case errors.Is(err, errBusy):
-		return failed(Busy, http.StatusServiceUnavailable, "%v", err)
-	}
-	return failed(BodyUnreadable, http.StatusBadRequest, "the body ended early")
-}
-
-// budgeted counts the bytes of a body among those that the process holds. They
-// count as they come, so that a sender who only promises many takes no room.
-type budgeted struct {
-	held *atomic.Int64
-	body io.Reader
-	mine int64
-}
-
-func (b *budgeted) Read(p []byte) (int, error) {
-	n, err := b.body.Read(p)
-	b.mine += int64(n)
-	if b.held.Add(int64(n)) > maxBodies {
-		return n, errBusy
-	}
-	return n, err
-}
-
-func (b *budgeted) release() { b.held.Add(-b.mine) }
-
 // record counts and logs an exchange. Names and reasons only: what is in an
 // object or in an answer is between its author and the API server.
 func (h *Handler) record(e *exchange) {
@@ -227,7 +158,7 @@ func (h *Handler) record(e *exchange) {
 		if r.Operation == admissionv1.Create || r.Operation == admissionv1.Update {
 			operation = string(r.Operation)
 		}
-		args = append(args, "operation", operation, "kind", r.Kind.Kind, "namespace", r.Namespace, "name", r.Name, "uid", r.UID)
+		args = append(args, "operation", operation, "kind", r.Kind, "namespace", r.Namespace, "name", r.Name, "uid", r.UID)
 	}
 	h.metrics.requests.WithLabelValues(e.webhook, operation, string(e.answer.outcome), string(e.answer.reason)).Inc()
 	switch e.answer.outcome {

@@ -20,20 +20,20 @@ var workloads = map[string]bool{
 }
 
 // admitWorkload decides about an object that has a pod template.
-func (h *Handler) admitWorkload(ctx context.Context, r *admissionv1.AdmissionRequest) answer {
+func (h *Handler) admitWorkload(ctx context.Context, r *question) answer {
 	switch {
-	case !workloads[r.Resource.Group+"/"+r.Resource.Resource] || r.SubResource != "":
+	case !workloads[r.Group+"/"+r.Resource] || r.SubResource != "":
 		return wrongResource(r, "workloads")
 	case r.Operation != admissionv1.Create && r.Operation != admissionv1.Update:
 		return answer{outcome: Unchanged, reason: OperationNotHandled}
 	}
-	in := inject.WorkloadInput{Kind: r.Kind.Kind, Fallback: h.fallback}
+	in := inject.WorkloadInput{Kind: r.Kind, Fallback: h.fallback}
 	var err error
-	if in.New, err = inject.DecodeWorkload(in.Kind, r.Object.Raw); err != nil {
+	if in.New, err = inject.DecodeWorkload(in.Kind, r.Object); err != nil {
 		return failed(MalformedObject, http.StatusBadRequest, "%v", err)
 	}
 	if r.Operation == admissionv1.Update {
-		if in.Old, err = inject.DecodeWorkload(in.Kind, r.OldObject.Raw); err != nil {
+		if in.Old, err = inject.DecodeWorkload(in.Kind, r.OldObject); err != nil {
 			return failed(MalformedObject, http.StatusBadRequest, "old object: %v", err)
 		}
 	}

@@ -12,7 +12,8 @@ import (
 // control plane of the end-to-end tests have modules of their own.
 var requirements = []string{
 	"github.com/cert-manager/cert-manager",
-	"github.com/go-logr/logr", // how cert-manager's library logs
+	"github.com/go-json-experiment/json", // the standard library's JSON of Go 1.27, for earlier ones
+	"github.com/go-logr/logr",            // how cert-manager's library logs
 	"github.com/prometheus/client_golang",
 	"gomodules.xyz/jsonpatch/v2",
 	"k8s.io/api",

@@ -47,6 +47,7 @@ var arrows = map[string][]string{
 	"internal/annotation":   {},
 	"internal/dependency":   {"internal/annotation", "internal/secretsstore"},
 	"internal/golden":       {},
+	"internal/jsonread":     {},
 	"internal/process":      {},
 	"internal/repo":         {},
 	"internal/secretsstore": {"internal/secretsstore"},
@@ -55,7 +56,7 @@ var arrows = map[string][]string{
 	"watcher/reloader":      {},
 	"watcher/rollout":       {"internal/annotation", "internal/dependency"},
 	"webhook":               {"internal", "webhook"},
-	"webhook/inject":        {"internal/annotation", "internal/dependency", "internal/secretsstore"},
+	"webhook/inject":        {"internal/annotation", "internal/dependency", "internal/jsonread", "internal/secretsstore"},
 }
 
 func TestImportsFollowTheArrows(t *testing.T) {

@@ -157,12 +157,12 @@ func (w *Workload) claims() map[string]bool {
 // addManifest adds the template's annotations of a manifest.
 func (w *Workload) addManifest(claimed map[string]bool, manifest string) {
 	var t templated
-	if kjson.UnmarshalCaseSensitivePreserveInts([]byte(manifest), &t) != nil {
+	if t.decode([]byte(manifest)) != nil {
 		return // it is an annotation: anything may stand there
 	}
-	for _, raw := range []json.RawMessage{t.Spec.Template, t.Spec.JobTemplate.Spec.Template} {
+	for _, raw := range [][]byte{t.template, t.jobTemplate} {
 		var pod Pod
-		if len(raw) > 0 && kjson.UnmarshalCaseSensitivePreserveInts(raw, &pod) == nil {
+		if len(raw) > 0 && pod.decode(raw, nil) == nil {
 			for key := range pod.Metadata.Annotations {
 				claimed[key] = true
 			}
@@ -171,7 +171,7 @@ func (w *Workload) addManifest(claimed map[string]bool, manifest string) {
 }
 
 // addClaims adds the template's annotations of a field set.
-func (w *Workload) addClaims(claimed map[string]bool, fields json.RawMessage) {
+func (w *Workload) addClaims(claimed map[string]bool, fields []byte) {
 	type template struct {
 		Metadata struct {
 			Annotations map[string]json.RawMessage `json:"f:annotations"`

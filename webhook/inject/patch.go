@@ -22,10 +22,10 @@ func (p *patch) do(op, path string, value any) {
 }
 
 // set sets keys of a map of strings, creating the map where the object has none.
-func (p *patch) set(path string, have, want map[string]string) {
+func (p *patch) set(path string, exists bool, want map[string]string) {
 	switch {
 	case len(want) == 0:
-	case len(have) == 0:
+	case !exists:
 		p.add(path, want)
 	default:
 		for _, key := range sortedKeys(want) {
@@ -62,9 +62,9 @@ func (p Plan) operations() []jsonpatch.Operation {
 	for _, a := range p.additions {
 		p.patchContainer(&ops, a)
 	}
-	ops.set("/metadata/labels", p.pod.Metadata.Labels, p.labels)
+	ops.set("/metadata/labels", p.pod.Metadata.labelled, p.labels)
 	if p.annotation != "" {
-		ops.set("/metadata/annotations", p.pod.Metadata.Annotations, map[string]string{annotation.Dependencies: p.annotation})
+		ops.set("/metadata/annotations", p.pod.Metadata.annotated, map[string]string{annotation.Dependencies: p.annotation})
 	}
 	return ops
 }

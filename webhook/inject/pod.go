@@ -1,104 +1,102 @@
 package inject
 
 import (
-	"fmt"
 	"strconv"
-
-	kjson "sigs.k8s.io/json"
 
 	"keyroll.dev/internal/dependency"
 )
 
 // Pod is the part of a pod, or of a pod template, that a plan reads.
 type Pod struct {
-	Metadata Metadata `json:"metadata"`
-	Spec     PodSpec  `json:"spec"`
+	Metadata Metadata
+	Spec     PodSpec
 }
 
-// Metadata is the part of an object's metadata that a plan reads.
+// Metadata is the part of an object's metadata that a plan reads: the labels and
+// annotations that are ours to read, but all annotations of a pod template.
 type Metadata struct {
-	Labels      map[string]string `json:"labels"`
-	Annotations map[string]string `json:"annotations"`
+	Labels      map[string]string
+	Annotations map[string]string
+
+	labelled, annotated bool // there are some, ours or not
 }
 
 // PodSpec is the part of a pod's spec that a plan reads.
 type PodSpec struct {
-	ServiceAccountName string      `json:"serviceAccountName"`
-	DeprecatedAccount  string      `json:"serviceAccount"`
-	Automount          *bool       `json:"automountServiceAccountToken"`
-	OS                 *PodOS      `json:"os"`
-	ImagePullSecrets   []LocalName `json:"imagePullSecrets"`
-	Volumes            []Volume    `json:"volumes"`
-	InitContainers     []Container `json:"initContainers"`
-	Containers         []Container `json:"containers"`
+	ServiceAccountName string
+	DeprecatedAccount  string
+	Automount          *bool
+	OS                 *PodOS
+	ImagePullSecrets   []LocalName
+	Volumes            []Volume
+	InitContainers     []Container
+	Containers         []Container
 }
 
 // PodOS names the operating system that a pod is for.
 type PodOS struct {
-	Name string `json:"name"`
+	Name string
 }
 
 // LocalName refers to an object of the pod's namespace.
 type LocalName struct {
-	Name string `json:"name"`
+	Name string
 }
 
 // Volume is the part of a volume that a plan reads.
 type Volume struct {
-	Name      string           `json:"name"`
-	CSI       *CSIVolume       `json:"csi"`
-	Projected *ProjectedVolume `json:"projected"`
+	Name      string
+	CSI       *CSIVolume
+	Projected *ProjectedVolume
 }
 
 // CSIVolume is an inline CSI volume.
 type CSIVolume struct {
-	Driver     string            `json:"driver"`
-	ReadOnly   *bool             `json:"readOnly"`
-	Attributes map[string]string `json:"volumeAttributes"`
+	Driver     string
+	ReadOnly   *bool
+	Attributes map[string]string
 }
 
 // ProjectedVolume tells whether a volume holds a ServiceAccount token.
 type ProjectedVolume struct {
-	Sources []struct {
-		Token *struct{} `json:"serviceAccountToken"`
-	} `json:"sources"`
+	Sources []ProjectedSource
+}
+
+// ProjectedSource is one of the things that such a volume shows.
+type ProjectedSource struct {
+	Token *struct{}
 }
 
 // Container is the part of a container that a plan reads.
 type Container struct {
-	Name   string   `json:"name"`
-	Env    []EnvVar `json:"env"`
-	Mounts []Mount  `json:"volumeMounts"`
+	Name   string
+	Env    []EnvVar // read only where env is asked for
+	Mounts []Mount
+
+	env []byte // as it stands in the object, until it is read
 }
 
 // EnvVar is the part of an environment variable that a plan reads.
 type EnvVar struct {
-	Name string `json:"name"`
-	From *struct {
-		Secret *SecretKey `json:"secretKeyRef"`
-	} `json:"valueFrom"`
+	Name string
+	From *EnvSource
+}
+
+// EnvSource is where a variable that has no value of its own takes it from.
+type EnvSource struct {
+	Secret *SecretKey
 }
 
 // SecretKey is one key of a Secret.
 type SecretKey struct {
-	Name string `json:"name"`
-	Key  string `json:"key"`
+	Name string
+	Key  string
 }
 
 // Mount is the part of a volume mount that a plan reads.
 type Mount struct {
-	Name string `json:"name"`
-	Path string `json:"mountPath"`
-}
-
-// DecodePod reads a pod. Field names are told apart by case, as the API server
-// does, so "Metadata" is an unknown field and not metadata.
-func DecodePod(raw []byte) (Pod, error) {
-	var p Pod
-	if err := kjson.UnmarshalCaseSensitivePreserveInts(raw, &p); err != nil {
-		return Pod{}, fmt.Errorf("decode pod: %w", err)
-	}
-	return p, nil
+	Name string
+	Path string
 }
 
 // account is the ServiceAccount that the pod names, "default" if none.

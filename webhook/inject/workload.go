@@ -3,7 +3,6 @@ package inject
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"reflect"
@@ -38,61 +37,27 @@ type Workload struct {
 	Metadata WorkloadMetadata
 	Pod      Pod // the pod template
 
-	path string          // JSON pointer to the pod template
-	raw  json.RawMessage // the pod template
+	path string // JSON pointer to the pod template
+	raw  []byte // the pod template, as it stands in the object
 }
 
 // WorkloadMetadata is the part of a workload's metadata that a plan reads.
 type WorkloadMetadata struct {
-	Annotations map[string]string `json:"annotations"`
-	Deletion    *string           `json:"deletionTimestamp"`
-	Owners      []struct {
-		Controller *bool `json:"controller"`
-	} `json:"ownerReferences"`
-	Managers []manager `json:"managedFields"`
+	Annotations map[string]string
+	Deletion    *string
+	Owners      []owner
+	Managers    []manager
 }
+
+// owner is one entry of ownerReferences.
+type owner struct{ Controller *bool }
 
 // manager is one entry of managedFields.
 type manager struct {
-	Operation   string          `json:"operation"`
-	Subresource string          `json:"subresource"`
-	Fields      json.RawMessage `json:"fieldsV1"`
+	Operation   string
+	Subresource string
+	Fields      []byte
 }
-
-// templated is a kind's way to its pod template: spec.template, or for a
-// CronJob spec.jobTemplate.spec.template.
-type templated struct {
-	Metadata WorkloadMetadata `json:"metadata"`
-	Spec     struct {
-		Template    json.RawMessage `json:"template"`
-		JobTemplate struct {
-			Spec struct {
-				Template json.RawMessage `json:"template"`
-			} `json:"spec"`
-		} `json:"jobTemplate"`
-	} `json:"spec"`
-}
-
-// DecodeWorkload reads a workload of the given kind.
-func DecodeWorkload(kind string, raw []byte) (*Workload, error) {
-	var t templated
-	if err := kjson.UnmarshalCaseSensitivePreserveInts(raw, &t); err != nil {
-		return nil, fmt.Errorf("decode %s: %w", kind, err)
-	}
-	w := &Workload{Metadata: t.Metadata, path: "/spec/template", raw: t.Spec.Template}
-	if kind == kindCronJob {
-		w.path, w.raw = "/spec/jobTemplate/spec/template", t.Spec.JobTemplate.Spec.Template
-	}
-	if len(w.raw) == 0 || string(w.raw) == "null" {
-		return nil, fmt.Errorf("decode %s: %w", kind, errNoTemplate)
-	}
-	if err := kjson.UnmarshalCaseSensitivePreserveInts(w.raw, &w.Pod); err != nil {
-		return nil, fmt.Errorf("decode the pod template of a %s: %w", kind, err)
-	}
-	return w, nil
-}
-
-var errNoTemplate = errors.New("it has no pod template")
 
 // owned tells of an object whose content is its controller's business.
 func (w *Workload) owned() bool {
@@ -288,7 +253,7 @@ func (p *WorkloadPlan) settleCause(old *Workload, template map[string]string) {
 }
 
 // sameTemplate tells whether two pod templates are equal but for their annotations.
-func sameTemplate(a, b json.RawMessage) bool {
+func sameTemplate(a, b []byte) bool {
 	if bytes.Equal(a, b) {
 		return true
 	}
@@ -297,7 +262,7 @@ func sameTemplate(a, b json.RawMessage) bool {
 	return errX == nil && errY == nil && reflect.DeepEqual(x, y)
 }
 
-func bareTemplate(raw json.RawMessage) (map[string]any, error) {
+func bareTemplate(raw []byte) (map[string]any, error) {
 	var t map[string]any
 	if err := kjson.UnmarshalCaseSensitivePreserveInts(raw, &t); err != nil {
 		return nil, err
@@ -342,11 +307,11 @@ func (p WorkloadPlan) patchTemplate(ops *patch) {
 	if len(want) > 0 && !hasMetadata(p.workload.raw) {
 		ops.add(p.workload.path+"/metadata", map[string]any{})
 	}
-	ops.set(path, have, want)
+	ops.set(path, len(have) > 0, want)
 }
 
 // hasMetadata tells whether a template has metadata to put annotations into.
-func hasMetadata(template json.RawMessage) bool {
+func hasMetadata(template []byte) bool {
 	var t struct {
 		Metadata map[string]json.RawMessage `json:"metadata"`
 	}

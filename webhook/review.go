@@ -1,0 +1,184 @@
+package webhook
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"sync"
+	"sync/atomic"
+
+	admissionv1 "k8s.io/api/admission/v1"
+
+	"keyroll.dev/internal/jsonread"
+)
+
+const (
+	// maxBody is the largest review that is read. An object is at most 1.5 MiB
+	// in etcd, and an update brings two.
+	maxBody = 3 << 20
+	// maxBodies is how many bytes of reviews are held at once.
+	maxBodies = 32 << 20
+)
+
+// question is the part of an AdmissionRequest that is read. The objects are
+// parts of the body, good as long as that is held.
+type question struct {
+	UID                          string
+	Kind                         string
+	Group, Resource, SubResource string
+	Namespace, Name              string
+	Operation                    admissionv1.Operation
+	Object, OldObject            []byte
+}
+
+// review is the part of an AdmissionReview that is read.
+type review struct {
+	APIVersion, Kind string
+	Request          *question
+}
+
+// readReview reads the review that an HTTP request carries into body. Without a
+// request in it, the answer says why.
+func readReview(r *http.Request, from io.Reader, body *bytes.Buffer) (*question, answer) {
+	if r.Method != http.MethodPost {
+		return nil, failed(MethodNotAllowed, http.StatusMethodNotAllowed, "send admission reviews by POST")
+	}
+	if !isJSON(r.Header.Get("Content-Type")) {
+		return nil, failed(NotJSON, http.StatusUnsupportedMediaType, "send %s", contentTypeJSON)
+	}
+	// One allocation for nearly every review, and no more than that on trust.
+	body.Grow(int(min(max(r.ContentLength, 0), 64<<10)) + bytes.MinRead)
+	if _, err := body.ReadFrom(from); err != nil {
+		return nil, unreadable(err)
+	}
+	var v review
+	switch err := v.decode(body.Bytes()); {
+	case err != nil:
+		return nil, failed(NotAReview, http.StatusBadRequest, "the body is not an admission review: not JSON of its type")
+	case v.APIVersion != admissionReviewGroup || v.Kind != admissionReviewKind:
+		return nil, failed(NotAReview, http.StatusBadRequest, "the body is not an %s of %s", admissionReviewKind, admissionReviewGroup)
+	case v.Request == nil || v.Request.UID == "":
+		return nil, failed(NotAReview, http.StatusBadRequest, "the admission review holds no request with a uid")
+	}
+	return v.Request, answer{}
+}
+
+func isJSON(contentType string) bool {
+	if contentType == contentTypeJSON { // as the API server writes it
+		return true
+	}
+	mediaType, _, err := mime.ParseMediaType(contentType)
+	return err == nil && mediaType == contentTypeJSON
+}
+
+func (v *review) decode(text []byte) error {
+	return jsonread.Read(text, func(r *jsonread.Reader) {
+		r.Object(func(name []byte) {
+			switch string(name) {
+			case "apiVersion":
+				r.String(&v.APIVersion)
+			case "kind":
+				r.String(&v.Kind)
+			case "request":
+				jsonread.Pointer(r, &v.Request, func(q *question) { q.read(r) })
+			default:
+				r.Skip()
+			}
+		})
+	})
+}
+
+func (q *question) read(r *jsonread.Reader) {
+	r.Object(func(name []byte) {
+		switch string(name) {
+		case "uid":
+			r.String(&q.UID)
+		case "kind":
+			r.Member("kind", func() { r.String(&q.Kind) })
+		case "resource":
+			q.readResource(r)
+		case "subResource":
+			r.String(&q.SubResource)
+		case "namespace":
+			r.String(&q.Namespace)
+		case "name":
+			r.String(&q.Name)
+		case "operation":
+			r.String((*string)(&q.Operation))
+		case "object":
+			readObject(r, &q.Object)
+		case "oldObject":
+			readObject(r, &q.OldObject)
+		default:
+			r.Skip()
+		}
+	})
+}
+
+func (q *question) readResource(r *jsonread.Reader) {
+	r.Object(func(name []byte) {
+		switch string(name) {
+		case "group":
+			r.String(&q.Group)
+		case "resource":
+			r.String(&q.Resource)
+		default:
+			r.Skip()
+		}
+	})
+}
+
+// readObject finds an object. What is in it is read by those who know its kind.
+func readObject(r *jsonread.Reader, object *[]byte) {
+	if !r.Null() {
+		*object = r.Raw()
+	}
+}
+
+// bodies are buffers that may be used again.
+var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// reuse keeps a body's buffer for the next one, unless it has grown larger than
+// nearly every review.
+func reuse(body *bytes.Buffer) {
+	const most = 512 << 10
+	if body.Cap() <= most {
+		body.Reset()
+		bodies.Put(body)
+	}
+}
+
+// errBusy is the end of a body for which there is no room.
+var errBusy = errors.New("too many requests are being answered")
+
+func unreadable(err error) answer {
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return failed(BodyTooLarge, http.StatusRequestEntityTooLarge, "the admission review is larger than %d bytes", maxBody)
+	case errors.Is(err, errBusy):
+		return failed(Busy, http.StatusServiceUnavailable, "%v", err)
+	}
+	return failed(BodyUnreadable, http.StatusBadRequest, "the body ended early")
+}
+
+// budgeted counts the bytes of a body among those that the process holds. They
+// count as they come, so that a sender who only promises many takes no room.
+type budgeted struct {
+	held *atomic.Int64
+	body io.Reader
+	mine int64
+}
+
+func (b *budgeted) Read(p []byte) (int, error) {
+	n, err := b.body.Read(p)
+	b.mine += int64(n)
+	if b.held.Add(int64(n)) > maxBodies {
+		return n, errBusy
+	}
+	return n, err
+}
+
+func (b *budgeted) release() { b.held.Add(-b.mine) }

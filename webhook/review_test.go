@@ -1,0 +1,82 @@
+package webhook
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	admissionv1 "k8s.io/api/admission/v1"
+	kjson "sigs.k8s.io/json"
+)
+
+// wireReview is a review as the API server's decoder reads it, with what is read of one.
+type wireReview struct {
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+	Request    *struct {
+		UID  string `json:"uid"`
+		Kind struct {
+			Kind string `json:"kind"`
+		} `json:"kind"`
+		Resource struct {
+			Group    string `json:"group"`
+			Resource string `json:"resource"`
+		} `json:"resource"`
+		SubResource string  `json:"subResource"`
+		Namespace   string  `json:"namespace"`
+		Name        string  `json:"name"`
+		Operation   string  `json:"operation"`
+		Object      wireRaw `json:"object"`
+		OldObject   wireRaw `json:"oldObject"`
+	} `json:"request"`
+}
+
+// wireRaw keeps a value as a runtime.RawExtension does.
+type wireRaw []byte
+
+func (r *wireRaw) UnmarshalJSON(text []byte) error {
+	if string(text) != "null" {
+		*r = append([]byte{}, text...)
+	}
+	return nil
+}
+
+func (w wireReview) review() review {
+	v := review{APIVersion: w.APIVersion, Kind: w.Kind}
+	if q := w.Request; q != nil {
+		v.Request = &question{
+			UID: q.UID, Kind: q.Kind.Kind, Group: q.Resource.Group, Resource: q.Resource.Resource, SubResource: q.SubResource,
+			Namespace: q.Namespace, Name: q.Name, Operation: admissionv1.Operation(q.Operation), Object: q.Object, OldObject: q.OldObject,
+		}
+	}
+	return v
+}
+
+// FuzzDecodeReview holds what is read of a review against what the API server's
+// decoder reads of it.
+func FuzzDecodeReview(f *testing.F) {
+	update := request("Deployment", []byte(`{"spec":{"template":{}}}`), []byte(`{"spec":{}}`))
+	update.Name, update.SubResource = "web", "scale"
+	for _, text := range []string{
+		`{}`, `null`, `7`, ``, `{"request":null}`, `{"request":{"uid":1}}`, `{"request":{"uid":"a"},"request":null}`,
+		string(reviewOf(f, request("Pod", pod(""), nil))), string(reviewOf(f, update)),
+		`{"request":{"object":{"a":1},"object":null,"oldObject":null},"request":{"object":[2],"uid":"b","kind":null,"resource":{"group":"apps"}}}`,
+		`{"Request":{"uid":"a"},"request":{"UID":"b","uid":"c","object": "x" }}`,
+	} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		var want wireReview
+		wantErr := kjson.UnmarshalCaseSensitivePreserveInts(text, &want)
+		var got review
+		err := got.decode(text)
+		if (err != nil) != (wantErr != nil) {
+			t.Fatalf("%s\nerror %v, want %v", text, err, wantErr)
+		}
+		if err != nil {
+			return
+		}
+		if diff := cmp.Diff(want.review(), got); diff != "" {
+			t.Fatalf("%s\n(-want +got):\n%s", text, diff)
+		}
+	})
+}
