@@ -69,6 +69,7 @@ type keeper struct {
 // ledger is one namespace's baselines.
 type ledger struct {
 	by      rollout.Ledger
+	open    map[types.UID]bool // changed, and soon to be confirmed
 	changed time.Time
 	latest  time.Time // when it must be written; zero: it is
 	stored  bool      // there is a ConfigMap
@@ -83,15 +84,6 @@ func (l *ledger) touch(now time.Time, within time.Duration) {
 	}
 }
 
-func (l *ledger) pending() bool {
-	for _, b := range l.by {
-		if b.Pending {
-			return true
-		}
-	}
-	return false
-}
-
 // load takes over what the leader before has written.
 func (k *keeper) load() {
 	k.mu.Lock()
@@ -102,7 +94,7 @@ func (k *keeper) load() {
 			k.log.Warn("Baselines not read, seen for the first time again", "configMap", kept.Name, "error", kept.unread.Error())
 		}
 		name := strings.TrimPrefix(kept.Name, baselinePrefix)
-		k.held[name] = &ledger{by: k.comparable(kept.ledger, kept.keyName), stored: true, version: kept.ResourceVersion}
+		k.held[name] = &ledger{by: k.comparable(kept.ledger, kept.keyName), open: map[types.UID]bool{}, stored: true, version: kept.ResourceVersion}
 	}
 }
 
@@ -134,7 +126,7 @@ func (k *keeper) put(w *workload, b rollout.Baseline, now time.Time) {
 		if b.IsZero() {
 			return
 		}
-		l = &ledger{by: rollout.Ledger{}}
+		l = &ledger{by: rollout.Ledger{}, open: map[types.UID]bool{}}
 		k.held[w.Namespace] = l
 	}
 	was := l.by[w.UID]
@@ -142,7 +134,11 @@ func (k *keeper) put(w *workload, b rollout.Baseline, now time.Time) {
 	switch {
 	case was.Same(b):
 		return
-	case was.Pending || b.Pending:
+	case b.Pending(was):
+		l.open[w.UID] = true
+		l.touch(now, writePending)
+	case l.open[w.UID] && !b.Confirmed.IsZero():
+		delete(l.open, w.UID)
 		l.touch(now, writePending)
 	default:
 		l.touch(now, writeLatest)
@@ -162,6 +158,7 @@ func (k *keeper) drop(namespace string, uid types.UID, now time.Time) {
 		return
 	}
 	delete(l.by, uid)
+	delete(l.open, uid)
 	l.touch(now, writeLatest)
 	k.queue.AddAfter(namespace, writeQuiet)
 }
@@ -187,7 +184,7 @@ func (k *keeper) due(namespace string, now time.Time) (time.Duration, bool) {
 		return 0, false
 	}
 	wait := l.latest.Sub(now)
-	if !l.pending() {
+	if len(l.open) == 0 {
 		wait = min(wait, writeQuiet-now.Sub(l.changed))
 	}
 	return wait, wait <= 0
@@ -276,6 +273,7 @@ func (k *keeper) stored(namespace string, m *corev1.ConfigMap, taken time.Time) 
 	defer k.mu.Unlock()
 	l := k.held[namespace]
 	l.stored, l.version = m != nil, ""
+	clear(l.open)
 	if m != nil {
 		l.version = m.ResourceVersion
 	}

@@ -65,7 +65,7 @@ func TestBaselinesAreWrittenOnceForARotation(t *testing.T) {
 		if n := c.writes(); n != 1 {
 			t.Errorf("%d writes for a rotation, want 1", n)
 		}
-		if b := c.baseline("web-uid"); b.Pending || b.Classes["files"].Versions["secret/db-password"] != "v2" {
+		if b := c.baseline("web-uid"); b.Confirmed.IsZero() || b.Classes["files"].Versions["secret/db-password"] != "v2" {
 			t.Errorf("%+v is written, want what the new pods run on, confirmed", b)
 		}
 	})
@@ -87,8 +87,8 @@ func TestBaselineOfARolloutThatDoesNotEndIsWritten(t *testing.T) {
 		if n := c.writes(); n != 1 {
 			t.Errorf("%d writes when it has been pending for long, want 1", n)
 		}
-		if b := c.baseline("web-uid"); !b.Pending {
-			t.Errorf("%+v is written, want it pending", b)
+		if b := c.baseline("web-uid"); !b.Confirmed.IsZero() {
+			t.Errorf("%+v is written, want it not confirmed", b)
 		}
 	})
 }

@@ -11,9 +11,11 @@ import (
 // known to run on something else. It holds versions and keyed digests, no content.
 type Baseline struct {
 	Stamp string `json:"stamp,omitempty"` // of the pods that it speaks of
-	// Pending: recorded by a roll, whose pods are not all known yet to have started
-	// before Since. It will soon be confirmed, so that one write can tell both.
-	Pending bool                      `json:"pending,omitempty"`
+	// Confirmed is when all pods were known to run on this, and to have started
+	// before, whatever clocks say; zero: not yet. It moves on only where it must
+	// be written: for a pod of which the driver's own object would tell otherwise.
+	Confirmed time.Time `json:"confirmed,omitzero"`
+
 	Classes map[string]ClassBaseline  `json:"classes,omitempty"`
 	Secrets map[string]SecretBaseline `json:"secrets,omitempty"`
 }
@@ -52,14 +54,21 @@ func (b Baseline) IsZero() bool {
 // the Secrets' content came about, change more often; for them alone no write is
 // needed, they ride along with the next one.
 func (b Baseline) Same(o Baseline) bool {
-	return b.Stamp == o.Stamp && b.Pending == o.Pending &&
+	return b.Stamp == o.Stamp && b.Confirmed.Equal(o.Confirmed) &&
 		maps.EqualFunc(b.Classes, o.Classes, func(x, y ClassBaseline) bool { return x.Digest == y.Digest }) &&
 		maps.EqualFunc(b.Secrets, o.Secrets, func(x, y SecretBaseline) bool { return x.Digest == y.Digest && x.Unsettled == y.Unsettled })
 }
 
+// Pending reports whether b, which takes the place of was, need not be written
+// at once: it was made by a roll and will soon be confirmed, and until then the
+// stamp tells the same.
+func (b Baseline) Pending(was Baseline) bool {
+	return b.Confirmed.IsZero() && b.Stamp != was.Stamp && !was.IsZero()
+}
+
 // clone returns a copy whose maps may be written.
 func (b Baseline) clone() Baseline {
-	c := Baseline{Stamp: b.Stamp, Pending: b.Pending, Classes: map[string]ClassBaseline{}, Secrets: map[string]SecretBaseline{}}
+	c := Baseline{Stamp: b.Stamp, Confirmed: b.Confirmed, Classes: map[string]ClassBaseline{}, Secrets: map[string]SecretBaseline{}}
 	maps.Copy(c.Classes, b.Classes)
 	maps.Copy(c.Secrets, b.Secrets)
 	return c

@@ -47,7 +47,7 @@ func TestBaselineFollowsThePods(t *testing.T) {
 			Baseline{}, []Pod{stamped(firstMount("web-a")), onV2("web-b")}, Baseline{},
 		},
 		"first sight of what cannot be told records what all have": {
-			Baseline{}, []Pod{stamped(riddle("web-a", "v1")), stamped(riddle("web-b", "v1"))}, Baseline{Stamp: "aa-2", Pending: true, Classes: classAt("v1")},
+			Baseline{}, []Pod{stamped(riddle("web-a", "v1")), stamped(riddle("web-b", "v1"))}, Baseline{Stamp: "aa-2", Classes: classAt("v1")},
 		},
 		"first sight of what cannot be told, and differs, records nothing": {
 			Baseline{}, []Pod{stamped(riddle("web-a", "v1")), stamped(riddle("web-b", "v2"))}, Baseline{},
@@ -89,6 +89,7 @@ func TestBaselineFollowsThePods(t *testing.T) {
 			s := onePod(Pod{})
 			s.Pods, s.Workload.Stamp, s.Baseline = tt.pods, "aa-2", tt.was
 			got := Decide(now, s, defaults()).Baseline
+			got.Confirmed = time.Time{} // see TestRecordIsConfirmed
 			if !got.Same(tt.want) {
 				t.Errorf("Baseline = %+v\nwant %+v", got, tt.want)
 			}
@@ -101,9 +102,10 @@ func TestBaselineFollowsThePods(t *testing.T) {
 	}
 }
 
-func TestBaselineIsConfirmed(t *testing.T) {
+func TestBaselineMovesOn(t *testing.T) {
 	s := onePod(firstMount("web"))
 	s.Baseline = ranOn("v1", at(time.Minute))
+	s.Baseline.Confirmed = at(time.Minute)
 	s.Baseline.Secrets = map[string]SecretBaseline{env: {Digest: "A", Since: at(time.Minute)}}
 	s.Secrets = map[string]Secret{env: {Digest: "A", Trigger: true}}
 	got := Decide(now, s, defaults()).Baseline
@@ -118,27 +120,44 @@ func TestBaselineIsConfirmed(t *testing.T) {
 	}
 }
 
-// TestRecordOfARollIsConfirmed follows the record from the roll on: it is
-// pending until every pod has certainly started before it, by whatever clock.
-func TestRecordOfARollIsConfirmed(t *testing.T) {
-	again := 56 * time.Second // firstMount starts at 5 s, and clocks may differ by a minute
+// TestRecordIsConfirmed has a record that is confirmed once every pod has
+// certainly started before, by whatever clock; and again for pods that only what
+// is remembered tells to be fresh.
+func TestRecordIsConfirmed(t *testing.T) {
+	start := func(at time.Time) func(*State) {
+		return func(s *State) { s.Pods[1].Started = at }
+	}
+	confirmed := func(s *State) { s.Baseline.Confirmed = at(66 * time.Second) }
+	back := func(s *State) {
+		st := *s.Pods[1].Mounts[0].Status
+		st.Generation, st.Changed = 3, at(5*time.Minute)
+		s.Pods[1].Mounts = []Mount{{Class: class, Status: &st}}
+	}
+	nothing := func(*State) {}
+	again := 56*time.Second + 1 // firstMount starts at 5 s, and clocks may differ by a minute
 	tests := map[string]struct {
-		change  func(*State)
-		look    time.Duration // after t0
-		pending bool
-		after   time.Duration
+		given func(*State)
+		then  func(*State)  // after a first look
+		look  time.Duration // after t0
+		want  time.Duration // after t0, 0: not confirmed
+		after time.Duration
 	}{
-		"all pods have just started":             {func(*State) {}, 9 * time.Second, true, again + 1},
-		"all have started as the skew allows":    {func(*State) {}, 65 * time.Second, true, shortestWait},
-		"all have started before":                {func(*State) {}, 65*time.Second + 1, false, 0},
-		"one is still to start":                  {func(s *State) { s.Pods[1].Started = time.Time{} }, 2 * time.Minute, true, 0},
-		"one has just started again":             {func(s *State) { s.Pods[1].Started = at(time.Minute) }, 69 * time.Second, true, 51*time.Second + 1},
-		"one of another revision is left":        {func(s *State) { s.Pods[1].Stamp = "aa-1" }, 9 * time.Second, true, 0},
-		"of one it cannot be told":               {func(s *State) { s.Pods[1].Mounts[0].Status = nil }, 2 * time.Minute, true, 0},
-		"of one it cannot be told, and is young": {func(s *State) { s.Pods[1].Mounts[0].Status = nil }, 9 * time.Second, true, again + 1},
+		"all pods have just started":             {nothing, nothing, 9 * time.Second, 0, again},
+		"all have started as the skew allows":    {nothing, nothing, 65 * time.Second, 0, shortestWait},
+		"all have started before":                {nothing, nothing, 65*time.Second + 1, 65*time.Second + 1, 0},
+		"one is still to start":                  {start(time.Time{}), nothing, 2 * time.Minute, 0, 0},
+		"one has just started again":             {start(at(time.Minute)), nothing, 69 * time.Second, 0, 51*time.Second + 1},
+		"one of another revision is left":        {func(s *State) { s.Pods[1].Stamp = "aa-1" }, nothing, 9 * time.Second, 0, 0},
+		"of one it cannot be told":               {func(s *State) { s.Pods[1].Mounts[0].Status = nil }, nothing, 2 * time.Minute, 0, 0},
+		"of one it cannot be told, and is young": {func(s *State) { s.Pods[1].Mounts[0].Status = nil }, nothing, 9 * time.Second, 0, again},
 		"the rollout is not complete": {func(s *State) {
 			s.Workload.Complete, s.Workload.Rolled = false, t0
-		}, 9 * time.Second, true, 10 * time.Minute},
+		}, nothing, 9 * time.Second, 0, 10*time.Minute - time.Second},
+		"a confirmed one stays":                            {confirmed, nothing, time.Hour, 66 * time.Second, 0},
+		"a pod that started since does not need it":        {confirmed, start(at(4 * time.Minute)), time.Hour, 66 * time.Second, 0},
+		"content came back, of pods that it speaks of":     {confirmed, back, time.Hour, 66 * time.Second, 0},
+		"content came back, of a pod that started since":   {both(confirmed, start(at(6*time.Second))), back, time.Hour, time.Hour, 0},
+		"content came back, of a pod that started of late": {both(confirmed, start(at(298*time.Second))), back, 301 * time.Second, 66 * time.Second, 57*time.Second + 1},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -146,14 +165,47 @@ func TestRecordOfARollIsConfirmed(t *testing.T) {
 			s.Pods = append(s.Pods, firstMount("web-b"))
 			s.Pods[0].Stamp, s.Pods[1].Stamp, s.Workload.Stamp = "aa-2", "aa-2", "aa-2"
 			s.Baseline = ranOn("v1", t0)
-			s.Baseline.Stamp, s.Baseline.Pending = "aa-2", true
-			tt.change(&s)
+			s.Baseline.Stamp = "aa-2"
+			tt.given(&s)
+			s.Memory = Decide(at(8*time.Second), s, defaults()).Memory
+			tt.then(&s)
 			d := Decide(at(tt.look), s, defaults())
 			if d.Action != None || d.After != tt.after {
-				t.Errorf("%v after %s, want nothing after %s", d.Action, d.After, tt.after)
+				t.Errorf("%v %s after %s, want nothing after %s", d.Action, d.Reason, d.After, tt.after)
 			}
-			if d.Baseline.Pending != tt.pending || d.Baseline.Same(s.Baseline) != tt.pending {
-				t.Errorf("Pending = %t, same as before: %t; want both %t", d.Baseline.Pending, d.Baseline.Same(s.Baseline), tt.pending)
+			var want time.Time
+			if tt.want > 0 {
+				want = at(tt.want)
+			}
+			if !d.Baseline.Confirmed.Equal(want) {
+				t.Errorf("Confirmed = %s, want %s", d.Baseline.Confirmed, want)
+			}
+			if changed := !want.Equal(s.Baseline.Confirmed); d.Baseline.Same(s.Baseline) == changed {
+				t.Errorf("Same() = %t where Confirmed has changed: %t", !changed, changed)
+			}
+		})
+	}
+}
+
+func TestPending(t *testing.T) {
+	of := func(stamp string, confirmed time.Time) Baseline {
+		b := ranOn("v1", t0)
+		b.Stamp, b.Confirmed = stamp, confirmed
+		return b
+	}
+	tests := map[string]struct {
+		was, is Baseline
+		want    bool
+	}{
+		"first sight":       {Baseline{}, of("aa-2", time.Time{}), false},
+		"a roll":            {of("", t0), of("aa-2", time.Time{}), true},
+		"a roll, confirmed": {of("", t0), of("aa-2", now), false},
+		"the same stamp":    {of("aa-2", t0), of("aa-2", time.Time{}), false},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := tt.is.Pending(tt.was); got != tt.want {
+				t.Errorf("Pending() = %t, want %t", got, tt.want)
 			}
 		})
 	}
@@ -171,11 +223,8 @@ func TestThereAndBack(t *testing.T) {
 	}
 	there := both(polls(1, "v2"), writes("B", 0))
 	backAgain := both(back, writes("A", time.Minute))
-	recorded := func(pending bool, since time.Time) func(*State) {
-		return func(s *State) {
-			s.Baseline = ranOn("v1", since)
-			s.Baseline.Pending = pending
-		}
+	recorded := func(since time.Time) func(*State) {
+		return func(s *State) { s.Baseline = ranOn("v1", since) }
 	}
 	tests := map[string]struct {
 		given   func(*State)
@@ -183,8 +232,8 @@ func TestThereAndBack(t *testing.T) {
 		want    outcome
 	}{
 		"seen by a watcher, before its patch":                  {func(*State) {}, append([]moment{{time.Second, there}, {2 * time.Second, backAgain}}, looks(time.Minute, time.Hour)...), outcome{None, UpToDate, 0}},
-		"while no watcher ran, of pods that a record covers":   {both(recorded(false, at(65*time.Second+1)), back), looks(2*time.Minute, time.Hour), outcome{None, UpToDate, 0}},
-		"while no watcher ran, of pods as young as a record":   {both(recorded(false, at(65*time.Second)), back), looks(2*time.Minute, 2*time.Minute+10*time.Second), outcome{Roll, ContentChanged, 0}},
+		"while no watcher ran, of pods that a record covers":   {both(recorded(at(65*time.Second+1)), back), looks(2*time.Minute, time.Hour), outcome{None, UpToDate, 0}},
+		"while no watcher ran, of pods as young as a record":   {both(recorded(at(65*time.Second)), back), looks(2*time.Minute, 2*time.Minute+10*time.Second), outcome{Roll, ContentChanged, 0}},
 		"while no watcher ran, and nothing is known of before": {back, looks(2*time.Minute, 2*time.Minute+10*time.Second), outcome{Roll, ContentChanged, 0}},
 	}
 	for name, tt := range tests {
@@ -243,6 +292,7 @@ func TestBaselineOfASecret(t *testing.T) {
 			}
 			s.Secrets, s.Baseline = map[string]Secret{env: tt.secret}, Baseline{Secrets: tt.was}
 			got := Decide(now, s, defaults()).Baseline
+			got.Confirmed = time.Time{} // see TestRecordIsConfirmed
 			if want := (Baseline{Secrets: tt.want}); !got.Same(want) {
 				t.Errorf("Baseline = %+v\nwant %+v", got, want)
 			}

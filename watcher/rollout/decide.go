@@ -26,7 +26,7 @@ func Decide(now time.Time, s State, o Options) Decision {
 		d.After = max(d.After, shortestWait)
 	case d.Action == None && d.Underway:
 		d.After = max(v.untilStuck(), shortestWait)
-	case d.Action == None && d.Baseline.Pending && v.allRun() && v.untilCovered() > 0:
+	case d.Action == None && v.unconfirmed(d.Baseline) && v.allRun() && v.untilCovered() > 0:
 		d.After = max(v.untilCovered(), shortestWait) // to confirm the record
 	}
 	return d

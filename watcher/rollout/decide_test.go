@@ -148,7 +148,7 @@ func TestDecideRoll(t *testing.T) {
 	if !d.Underway || d.Done || d.Stuck {
 		t.Errorf("Underway, Done, Stuck = %v, %v, %v, want a rollout under way", d.Underway, d.Done, d.Stuck)
 	}
-	want := Baseline{Stamp: d.Stamp, Pending: true, Classes: map[string]ClassBaseline{class: newClassBaseline(versions("v2"), now)}}
+	want := Baseline{Stamp: d.Stamp, Classes: map[string]ClassBaseline{class: newClassBaseline(versions("v2"), now)}}
 	if !want.Same(d.Baseline) {
 		t.Errorf("Baseline = %+v, want %+v", d.Baseline, want)
 	}

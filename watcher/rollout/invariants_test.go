@@ -14,7 +14,7 @@ import (
 )
 
 var (
-	sequences = flag.Int("sequences", 2000, "random sequences of events that each simulation runs; 100000 for a thorough run")
+	sequences = flag.Int("sequences", 2000, "random sequences of events that the simulations run together; 100000 for a thorough run")
 	firstSeed = flag.Uint64("seed", 1, "seed of the first sequence; with -sequences=1 -v it shows that one's trace")
 )
 
@@ -29,6 +29,7 @@ type step struct {
 func (s step) String() string { return fmt.Sprintf("+%-10s %s(%d, %d)", s.gap, s.kind, s.a, s.b) }
 
 func (w *world) do(s step) {
+	w.happens(s.kind)
 	w.changed = ""
 	ids := slices.Sorted(maps.Keys(w.vault))
 	id := ids[s.a%len(ids)]
@@ -45,6 +46,20 @@ func (w *world) do(s step) {
 		if w.rollback(id) {
 			w.contentChanged(id, value)
 		}
+	case "there and back", "there and back unseen":
+		if s.kind == "there and back unseen" && w.watcher.up {
+			w.stopWatcher(12 * time.Minute)
+		}
+		w.rotate(id, false)
+		w.contentChanged(id, value)
+		w.after(time.Duration(s.b)*360*time.Millisecond, func() { // six minutes at most
+			w.rollback(id)
+			for _, wl := range w.workloads {
+				if w.depends(wl, id, true) {
+					wl.changes++
+				}
+			}
+		})
 	case "crash":
 		if p := wl.pick(s.b); p != nil {
 			w.crash(p)
@@ -61,9 +76,15 @@ func (w *world) do(s step) {
 			p.failing = w.now + w.between(time.Minute, 20*time.Minute)
 		}
 	case "scale", "scale to zero":
+		was := wl.replicas
 		wl.replicas = int32(s.b%3 + 1)
 		if s.kind == "scale to zero" {
 			wl.replicas = 0
+		}
+		if wl.replicas < was {
+			w.happens("scaled down")
+		} else if wl.replicas > was {
+			w.happens("scaled up")
 		}
 		w.logf("%s scaled to %d", wl.name, wl.replicas)
 		w.change(wl)
@@ -95,9 +116,18 @@ func (w *world) do(s step) {
 		}
 	case "refuse patches":
 		wl.refuse = w.now + w.between(time.Minute, 10*time.Minute)
+	case "rotate while patches are refused":
+		w.workloads[s.b%len(w.workloads)].refuse = w.now + 10*time.Minute
+		w.rotate(id, false)
+		w.contentChanged(id, value)
 	case "restart watcher":
 		if w.watcher.up {
 			w.stopWatcher(w.between(time.Second, time.Duration(1+s.b%10)*time.Minute))
+		}
+	case "change leader":
+		if w.watcher.up {
+			w.write() // the one before has time to
+			w.stopWatcher(w.between(0, 15*time.Second))
 		}
 	case "end after next patch":
 		w.watcher.lose = true
@@ -179,13 +209,16 @@ func newWorld(seed uint64, tracing bool) *world {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	w := &world{
 		rng: rng, tracing: tracing, driver: Driver(rng.IntN(2)), opts: defaults(), interval: 2 * time.Minute,
-		vault: map[string]object{}, secrets: map[string]*simSecret{}, orphans: map[string]*simStatus{}, ledger: Ledger{},
+		happened: map[string]int{}, vault: map[string]object{}, secrets: map[string]*simSecret{}, orphans: map[string]*simStatus{}, ledger: Ledger{},
 	}
 	w.opts.MaxParallel = []int{0, 1, 10}[rng.IntN(3)]
 	w.opts.MinInterval = []time.Duration{0, 0, 5 * time.Minute}[rng.IntN(3)]
 	w.hidden = rng.IntN(8) == 0
 	for range 3 {
 		w.skews = append(w.skews, w.between(-59*time.Second, 59*time.Second))
+		if skew := w.skews[len(w.skews)-1]; skew.Abs() > 55*time.Second {
+			w.happens("clock a minute off")
+		}
 	}
 	for i := range 1 + rng.IntN(2) {
 		w.classes = append(w.classes, w.newClass(i))
@@ -311,12 +344,13 @@ func (w *world) doubtful(p *simPod) bool {
 		return true // the roll could not wait, and what was seen of it is forgotten
 	}
 	near := func(t time.Duration) bool { return t > p.started-125*time.Second && t < p.started+125*time.Second }
-	for _, st := range p.status {
+	for class, st := range p.status {
 		if st.created > p.started {
 			return true // re-created: judged by what others ran on
 		}
+		unseen := w.watcher.since > p.started && !w.recorded(p, class)
 		for i, t := range st.changes {
-			if i > 0 && (near(t) || t > p.started && w.watcher.since > p.started) {
+			if i > 0 && (near(t) || t > p.started && unseen) {
 				return true
 			}
 		}
@@ -335,6 +369,31 @@ func (w *world) doubtful(p *simPod) bool {
 	return false
 }
 
+// recorded reports whether the watcher found a record which speaks of a pod for
+// certain: then no change there and back that nobody saw may roll it.
+func (w *world) recorded(p *simPod, class string) bool {
+	b := w.watcher.read[p.w.uid]
+	return b.Stamp == p.template.stamp && b.Classes[class].Since.After(t0.Add(p.started+121*time.Second))
+}
+
+// checkUpToDate is invariant 2 at every step: nothing that the driver brought to
+// a pod after its start goes unseen.
+func (w *world) checkUpToDate(wl *simWorkload, d Decision) {
+	if d.Reason != UpToDate {
+		return
+	}
+	for _, p := range wl.live() {
+		if p.template != wl.template || p.template != wl.observedT || !p.running || p.riddle || wl.mountsTwice() || w.trackless(p) {
+			continue
+		}
+		for class, started := range p.startFiles {
+			if !maps.Equal(started, versionsIn(p.files[class])) {
+				w.fail("%s is said to be up to date, but started on %v and holds %v", p.name, started, versionsIn(p.files[class]))
+			}
+		}
+	}
+}
+
 // checkConverged is invariant 2: when all is quiet, every pod runs on the newest content.
 func (w *world) checkConverged() {
 	for _, wl := range w.workloads {
@@ -342,13 +401,26 @@ func (w *world) checkConverged() {
 			w.fail("%s is not complete", wl.name)
 		}
 		for _, p := range wl.live() {
-			// Content that came and went while nobody watched leaves no trace in a Secret.
-			trackless := len(p.w.consumes) > 0 && p.unseen && w.returned()
-			if w.lacks(p) && !p.riddle && !trackless && !wl.excused(p.ordinal) {
+			if w.lacks(p) && !p.riddle && !w.trackless(p) && !wl.excused(p.ordinal) {
 				w.fail("%s runs on %v and %v, the vault holds %v", p.name, p.startFiles, p.startEnv, w.vault)
 			}
 		}
 	}
+}
+
+// trackless reports whether a pod may have started on content that came and
+// went while nobody watched, and left no trace: a Secret keeps none, nor does a
+// status that was written anew, or by two volumes.
+func (w *world) trackless(p *simPod) bool {
+	if !p.unseen || !w.returned() {
+		return false
+	}
+	anew := slices.ContainsFunc(slices.Collect(maps.Values(p.status)), func(st *simStatus) bool { return st.created > p.started })
+	return anew || p.w.mountsTwice() || len(p.w.consumes) > 0
+}
+
+func (wl *simWorkload) mountsTwice() bool {
+	return len(wl.mounts) > 1 && wl.mounts[0] == wl.mounts[1]
 }
 
 // excused reports whether a rollout would not, or may not, replace a pod.
@@ -374,8 +446,9 @@ const (
 type after func(w *world, s step, before []int)
 
 // play runs a sequence to its end and checks what must hold for any.
-func play(seed uint64, steps []step, tracing bool, then after) *world {
+func play(seed uint64, steps []step, tracing bool, then after, meddle func(*State, *Options)) *world {
 	w := newWorld(seed, tracing)
+	w.meddle = meddle
 	w.run(settleIn)
 	if slices.Max(w.rolls()) > 0 {
 		w.fail("rolled with nothing rotated")
@@ -407,7 +480,7 @@ func play(seed uint64, steps []step, tracing bool, then after) *world {
 }
 
 // shrink drops steps as long as the sequence still fails.
-func shrink(seed uint64, steps []step, fails func([]step) bool) []step {
+func shrink(steps []step, fails func([]step) bool) []step {
 	for again := true; again; {
 		again = false
 		for i := range steps {
@@ -424,24 +497,46 @@ func shrink(seed uint64, steps []step, fails func([]step) bool) []step {
 	return steps
 }
 
-// simulate plays a share of the sequences.
-func simulate(t *testing.T, share float64, sequence func(*rand.Rand) []step, then after) {
+// simulation is one kind of sequences, and what must hold after each step of them.
+type simulation struct {
+	sequence func(*rand.Rand) []step
+	then     after
+}
+
+func (s simulation) steps(seed uint64) []step { return s.sequence(rand.New(rand.NewPCG(seed, 2))) }
+
+// run plays a share of the sequences, and fails if one fails or if anything
+// that it should be about never happened.
+func (s simulation) run(t *testing.T, share float64, events ...string) {
 	t.Helper()
 	t.Parallel()
 	n := max(1, uint64(float64(*sequences)*share))
+	happened := map[string]int{}
 	for seed := *firstSeed; seed < *firstSeed+n; seed++ {
-		steps := sequence(rand.New(rand.NewPCG(seed, 2)))
-		w := play(seed, steps, n == 1, then)
+		w := play(seed, s.steps(seed), n == 1, s.then, nil)
 		if n == 1 {
 			t.Log(strings.Join(w.trace, "\n"))
 		}
-		if w.failure == "" {
-			continue
+		if w.failure != "" {
+			w = s.shrunk(seed, nil)
+			t.Fatalf("seed %d: %s\n%s", seed, w.failure, strings.Join(w.trace, "\n"))
 		}
-		steps = shrink(seed, steps, func(s []step) bool { return play(seed, s, false, then).failure != "" })
-		w = play(seed, steps, true, then)
-		t.Fatalf("seed %d: %s\n%s", seed, w.failure, strings.Join(w.trace, "\n"))
+		for what, times := range w.happened {
+			happened[what] += times
+		}
 	}
+	for _, what := range events {
+		if n >= 300 && happened[what] == 0 {
+			t.Errorf("never happened: %s", what)
+		}
+	}
+	t.Logf("%d sequences from seed %d, of %v", n, *firstSeed, happened)
+}
+
+// shrunk plays the shortest sequence that still fails, and traces it.
+func (s simulation) shrunk(seed uint64, meddle func(*State, *Options)) *world {
+	steps := shrink(s.steps(seed), func(fewer []step) bool { return play(seed, fewer, false, s.then, meddle).failure != "" })
+	return play(seed, steps, true, s.then, meddle)
 }
 
 func gap(rng *rand.Rand) time.Duration {
@@ -457,66 +552,89 @@ func randomSteps(rng *rand.Rand, n int, gap func() time.Duration, kinds ...strin
 	return steps
 }
 
-// TestOneThingAtATime lets each event have its full effect before the next one:
+var everything = []string{
+	"rotate", "rotate", "rotate", "rotate to the same value", "rotate while patches are refused", "roll back", "there and back",
+	"there and back unseen", "crash", "crash", "evict", "lag", "scale", "image", "replace", "undo", "pause", "refuse patches", "restart watcher",
+	"restart watcher", "change leader", "end after next patch", "delete Secret", "delete statuses",
+}
+
+// oneThingAtATime lets each event have its full effect before the next one:
 // then every change of content rolls each workload that depends on it exactly
-// once, and nothing else rolls any.
-func TestOneThingAtATime(t *testing.T) {
-	sequence := func(rng *rand.Rand) []step {
+// once, and nothing else rolls any. What changes and changes back rolls none, or
+// two if it was answered between. One that cannot be patched delays no other.
+var oneThingAtATime = simulation{
+	sequence: func(rng *rand.Rand) []step {
 		gap := func() time.Duration { return time.Duration(rng.Int64N(int64(10 * time.Minute))) }
-		return randomSteps(rng, 3+rng.IntN(6), gap,
-			"rotate", "rotate", "rotate to the same value", "roll back", "crash", "evict", "lag", "scale", "image", "replace",
-			"undo", "pause", "refuse patches", "restart watcher", "end after next patch", "delete Secret", "delete statuses")
-	}
-	simulate(t, 0.3, sequence, func(w *world, s step, before []int) {
+		return randomSteps(rng, 3+rng.IntN(6), gap, everything...)
+	},
+	then: func(w *world, s step, before []int) {
 		changed, value, since := w.changed, w.changedValue, w.now
+		returns := s.kind == "there and back" || s.kind == "there and back unseen"
 		w.run(w.now + 40*time.Minute)
 		for i, wl := range w.workloads {
-			want := 0
+			got, want := len(wl.rolls)-before[i], 0
 			if changed != "" && !wl.excused(wl.replicas-1) && w.depends(wl, changed, value) {
 				want = 1
 			}
-			if got := len(wl.rolls) - before[i]; got != want {
+			if returns && got > 2*want || !returns && got != want {
 				w.fail("%s rolled %d times on %q, want %d", wl.name, got, s.kind, want)
 			}
-			// A poll of every pod, and at most another one of the Secret's.
-			prompt := w.opts.MaxParallel == 0 && w.watcher.since < since
-			if took := wl.rolls; want == 1 && prompt && took[len(took)-1]-since > 3*time.Minute {
+			// A poll of every pod, and at most another one of the Secret's; or a patch that is tried again.
+			prompt := want == 1 && !returns && w.opts.MaxParallel != 1 && w.watcher.since < since
+			if took := wl.rolls; prompt && took[len(took)-1]-max(since, wl.refuse) > 3*time.Minute {
 				w.fail("%s took %s to roll", wl.name, took[len(took)-1]-since)
 			}
 		}
-	})
+	},
 }
 
-// TestRotationsAndFaults rotates at any time while the watcher and its patches
+// rotationsAndFaults rotates at any time while the watcher and its patches
 // fail, and leaves the pods alone: no workload rolls more often than its content changed.
-func TestRotationsAndFaults(t *testing.T) {
-	sequence := func(rng *rand.Rand) []step {
+var rotationsAndFaults = simulation{
+	sequence: func(rng *rand.Rand) []step {
 		return randomSteps(rng, 3+rng.IntN(8), func() time.Duration { return gap(rng) },
-			"rotate", "rotate", "rotate", "rotate to the same value", "roll back", "lag", "refuse patches", "restart watcher", "restart watcher",
+			"rotate", "rotate", "rotate", "rotate to the same value", "rotate while patches are refused", "roll back", "there and back",
+			"there and back unseen", "lag", "refuse patches", "restart watcher", "restart watcher", "change leader",
 			"end after next patch", "delete Secret")
-	}
-	simulate(t, 0.3, sequence, func(w *world, s step, before []int) {
+	},
+	then: func(w *world, s step, before []int) {
 		for _, wl := range w.workloads {
 			if len(wl.rolls) > wl.changes+wl.capped {
 				w.fail("%s rolled %d times for %d changes, %d of them before the Secret had settled", wl.name, len(wl.rolls), wl.changes, wl.capped)
 			}
 		}
-	})
+	},
 }
 
-// TestAnythingGoes lets everything happen at any time. Clocks and lost memory
-// may then cost a rollout that was not needed, but never an endless row of them.
-func TestAnythingGoes(t *testing.T) {
-	sequence := func(rng *rand.Rand) []step {
-		return randomSteps(rng, 3+rng.IntN(12), func() time.Duration { return gap(rng) },
-			"rotate", "rotate", "rotate", "rotate", "rotate to the same value", "roll back", "crash", "crash", "evict", "lag", "scale", "scale to zero", "image", "replace",
-			"undo", "pause", "refuse patches", "restart watcher", "restart watcher", "end after next patch", "delete Secret", "delete statuses")
-	}
-	simulate(t, 0.4, sequence, func(w *world, s step, before []int) {
+// anythingGoes lets everything happen at any time. Clocks and lost memory may
+// then cost a rollout that was not needed, but never an endless row of them.
+var anythingGoes = simulation{
+	sequence: func(rng *rand.Rand) []step {
+		return randomSteps(rng, 3+rng.IntN(12), func() time.Duration { return gap(rng) }, append([]string{"rotate", "scale to zero"}, everything...)...)
+	},
+	then: func(w *world, s step, before []int) {
 		for _, wl := range w.workloads {
 			if limit := 2*wl.changes + wl.disturbances; len(wl.rolls) > limit {
 				w.fail("%s rolled %d times for %d changes and %d disturbances", wl.name, len(wl.rolls), wl.changes, wl.disturbances)
 			}
 		}
-	})
+	},
+}
+
+// faults are events that no step brings about for certain.
+var faults = []string{
+	"rolled", "partial poll", "remount failed", "Secret set back", "patch refused", "watcher stopped",
+	"watcher ended between patch and record", "clock a minute off",
+}
+
+func TestOneThingAtATime(t *testing.T) {
+	oneThingAtATime.run(t, 0.3, slices.Concat(faults, everything)...)
+}
+
+func TestRotationsAndFaults(t *testing.T) {
+	rotationsAndFaults.run(t, 0.3, append(faults, "rolled at the cap")...)
+}
+
+func TestAnythingGoes(t *testing.T) {
+	anythingGoes.run(t, 0.4, append(slices.Concat(faults, everything), "scale to zero", "scaled up", "scaled down", "pod crashed", "status inherited", "status re-created")...)
 }

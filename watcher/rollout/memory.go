@@ -22,9 +22,14 @@ type Memory struct {
 // not been told yet.
 type held struct {
 	started time.Time         // valid for this start of the containers only
-	classes map[string]string // by class: digest of the versions
+	classes map[string]string // by class: digest of the versions; lost
 	secrets map[string]string // by Secret: digest of the data; "" cannot be told
 }
+
+// lost stands for versions that were none of those seen since: a pod that only
+// the record tells to be stale may have started on what the record lacks, and
+// must not pass for fresh when content changes back to that.
+const lost = "lost"
 
 // agreement tells since when all statuses that feed a Secret agree, and on what.
 type agreement struct {

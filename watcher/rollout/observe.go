@@ -18,7 +18,7 @@ func recoverBaseline(now time.Time, s State) Baseline {
 	}
 	fingerprint, _ := readStamp(stamp)
 	c := newestContent(s)
-	n := Baseline{Stamp: stamp, Pending: true, Classes: map[string]ClassBaseline{}, Secrets: map[string]SecretBaseline{}}
+	n := Baseline{Stamp: stamp, Classes: map[string]ClassBaseline{}, Secrets: map[string]SecretBaseline{}}
 	if s.secretAway() {
 		n.Stamp = b.Stamp // to be recovered when it is back
 	}
@@ -53,7 +53,7 @@ func (s State) secretAway() bool {
 
 // answered is the record after a roll: pods with the stamp start on the content or later.
 func (b Baseline) answered(stamp string, c content, s State, now time.Time, settled func(secret string) bool) Baseline {
-	n := Baseline{Stamp: stamp, Pending: true, Classes: map[string]ClassBaseline{}, Secrets: b.answeredSecrets(c, s, now, settled)}
+	n := Baseline{Stamp: stamp, Classes: map[string]ClassBaseline{}, Secrets: b.answeredSecrets(c, s, now, settled)}
 	for name, versions := range c.classes {
 		n.Classes[name] = newClassBaseline(versions, now)
 	}
@@ -107,7 +107,9 @@ func (v *view) observe() Baseline {
 		b.Stamp = v.s.Workload.Stamp
 	}
 	if whole {
-		b.Pending = b.Pending && v.untilCovered() > 0
+		if v.unconfirmed(b) && v.untilCovered() == 0 {
+			b.Confirmed = v.now
+		}
 		v.forget(b, running)
 	}
 	if b.IsZero() {
@@ -120,6 +122,14 @@ func (v *view) observe() Baseline {
 // still to start may read content that is older than what the others run on.
 func (v *view) allRun() bool {
 	return v.counts.Older == 0 && len(v.running) == len(v.current)
+}
+
+// unconfirmed reports whether the record, as it was written last, does not speak
+// for certain of all pods that need it.
+func (v *view) unconfirmed(b Baseline) bool {
+	return b.Confirmed.IsZero() || slices.ContainsFunc(v.running, func(p *judged) bool {
+		return p.rests && !before(p.Started, b.Confirmed, v.o.ClockSkew)
+	})
 }
 
 // untilCovered is how long it takes until every pod has certainly started before
@@ -203,7 +213,7 @@ func commonVersions(pods []*judged, class string) (digest string, common bool) {
 			continue
 		}
 		h := p.held.classes[class]
-		if h == "" || digest != "" && h != digest {
+		if h == "" || h == lost || digest != "" && h != digest {
 			return "", false
 		}
 		digest = h

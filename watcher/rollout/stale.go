@@ -48,6 +48,7 @@ type judged struct {
 	Pod
 	verdict      Verdict
 	held         held
+	rests        bool // on what is remembered or recorded: the driver's own object would tell otherwise
 	staleClasses []string
 	staleSecrets []string // by their digest
 }
@@ -76,9 +77,10 @@ func (j *judge) pod(p Pod) judged {
 	was := j.s.Memory.of(p)
 	is := judged{Pod: p, held: was}
 	for _, m := range p.Mounts {
-		v := j.mount(p, m, was.classes[m.Class])
-		if v.Freshness == Fresh {
-			is.held.classes = with(is.held.classes, m.Class, j.digests.of(m.Status.Versions))
+		v, started := j.mount(p, m, was.classes[m.Class])
+		is.rests = is.rests || v.Reason == SameAgain
+		if started != "" {
+			is.held.classes = with(is.held.classes, m.Class, started)
 		}
 		is.verdict = worse(is.verdict, v)
 		if v.Freshness == Stale {
@@ -120,35 +122,41 @@ func worse(a, b Verdict) Verdict {
 //	C before the pod (inherited) and M after S         stale
 //	C after S (re-created), G above 1, M after S       stale
 //	inherited, re-created, mounted twice, or no M      by the versions of the baseline; without one, unknown
-func (j *judge) mount(p Pod, m Mount, was string) Verdict {
+//
+// With the verdict comes the digest of what the containers started with, "" where
+// that is still to be told.
+func (j *judge) mount(p Pod, m Mount, was string) (v Verdict, started string) {
 	st := m.Status
 	if st == nil {
-		return Verdict{Unknown, StatusMissing, m.Class}
+		return Verdict{Unknown, StatusMissing, m.Class}, was
 	}
 	if !st.belongsTo(p) {
-		return Verdict{Unknown, StatusForeign, m.Class}
+		return Verdict{Unknown, StatusForeign, m.Class}, was
 	}
-	odd := j.oddity(p, m)
+	odd, now := j.oddity(p, m), j.digests.of(st.Versions)
 	switch {
 	case odd == "" && st.unchanged():
-		return Verdict{Fresh, Unchanged, m.Class}
+		return Verdict{Fresh, Unchanged, m.Class}, now
 	case !st.Changed.IsZero() && st.Changed.Add(j.skew).Before(p.Started):
-		return Verdict{Fresh, StartedSince, m.Class}
+		return Verdict{Fresh, StartedSince, m.Class}, now
 	}
 	base, recorded := j.base.Classes[m.Class]
-	switch {
-	case was != "":
-		return j.compare(m, was)
-	case recorded && j.base.covers(base, p, j.skew):
-		return j.compare(m, base.Digest)
-	case odd == "":
-		return Verdict{Stale, ContentChanged, m.Class}
-	case j.certainlyChanged(p, m, odd):
-		return Verdict{Stale, ContentChanged, m.Class}
-	case recorded:
-		return j.compare(m, base.Digest)
+	if was == "" && recorded && j.base.covers(base, p, j.skew) {
+		was = base.Digest
 	}
-	return Verdict{Unknown, odd, m.Class}
+	switch {
+	case was == now:
+		return Verdict{Fresh, SameAgain, m.Class}, was
+	case was != "":
+		return Verdict{Stale, ContentChanged, m.Class}, was
+	case odd == "", j.certainlyChanged(p, m, odd):
+		return Verdict{Stale, ContentChanged, m.Class}, ""
+	case !recorded:
+		return Verdict{Unknown, odd, m.Class}, ""
+	case base.Digest != now:
+		return Verdict{Stale, ContentChanged, m.Class}, lost
+	}
+	return Verdict{Fresh, SameAgain, m.Class}, now
 }
 
 // oddity tells why the generation of a mount's status cannot be taken at its
@@ -180,14 +188,6 @@ func (j *judge) certainlyChanged(p Pod, m Mount, odd Reason) bool {
 	default:
 		return false
 	}
-}
-
-// compare judges by the versions that the pod started with.
-func (j *judge) compare(m Mount, digest string) Verdict {
-	if j.digests.of(m.Status.Versions) == digest {
-		return Verdict{Fresh, SameAgain, m.Class}
-	}
-	return Verdict{Stale, ContentChanged, m.Class}
 }
 
 // unchanged reports whether the status still says what it was created with.

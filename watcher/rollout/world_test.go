@@ -38,6 +38,8 @@ type world struct {
 	ledger       Ledger
 	changed      string // the object that the last step changed
 	changedValue bool   // and not only its version
+	happened     map[string]int
+	meddle       func(*State, *Options) // breaks what Decide is given; nil: nothing
 	tracing      bool
 	trace        []string
 	failure      string
@@ -142,7 +144,9 @@ type simWatcher struct {
 	since     time.Duration
 	memory    map[types.UID]Memory
 	baselines map[types.UID]Baseline
-	seen      map[string]string // Secret: digest
+	read      Ledger             // the baselines of the watcher before
+	open      map[types.UID]bool // records of rolls, to be confirmed before they are written
+	seen      map[string]string  // Secret: digest
 	changed   map[string]time.Time
 	lose      bool // end between the next patch and its record
 }
@@ -200,6 +204,9 @@ func (w *world) fail(format string, args ...any) {
 		w.logf("VIOLATION %s", w.failure)
 	}
 }
+
+// happens counts an event, so that a test can tell which ones never come.
+func (w *world) happens(what string) { w.happened[what]++ }
 
 // serverTime is what the API server writes for a moment: whole seconds.
 func serverTime(d time.Duration) time.Time { return t0.Add(d).Truncate(time.Second) }
@@ -293,12 +300,17 @@ func (w *world) writeStatus(p *simPod, class string, target bool) {
 	name := p.name + "-" + class
 	st := p.status[class]
 	if st == nil {
-		st = w.orphans[name]
+		if st = w.orphans[name]; st != nil {
+			w.happens("status inherited")
+		}
 		delete(w.orphans, name)
 		p.status[class] = st
 	}
 	switch {
 	case st == nil:
+		if p.running {
+			w.happens("status re-created")
+		}
 		// Within the skew of the start nobody can tell a re-created status from the first one.
 		p.riddle = p.riddle || p.running && w.now-p.started < 121*time.Second
 		p.status[class] = &simStatus{generation: 1, created: w.now, changed: w.now, owner: p.uid, versions: versions, changes: []time.Duration{w.now}}
@@ -341,6 +353,9 @@ func (w *world) writeSecret(c *simClass, p *simPod) {
 		return
 	}
 	w.logf("Secret %s is %v, by %s", c.secret, values, p.name)
+	if !maps.Equal(values, c.secretValues(c.fetch(w.vault))) {
+		w.happens("Secret set back")
+	}
 	s.values, s.changed = values, w.now
 	s.switched = append(s.switched, w.now)
 	w.touchSecret(c.secret)
@@ -376,6 +391,7 @@ func (w *world) poll(p *simPod) {
 	}
 	defer w.schedulePoll(p)
 	if w.now < p.failing {
+		w.happens("remount failed")
 		return
 	}
 	for i, name := range p.w.mounts {
@@ -388,10 +404,25 @@ func (w *world) poll(p *simPod) {
 		twice := w.driver == Republishing && slices.Contains(p.w.mounts[:i], name)
 		changed := before == nil || !maps.Equal(before.versions, versionsIn(p.files[name])) || twice
 		w.writeStatus(p, name, twice)
+		if changed && !twice && w.behind(name) {
+			w.happens("partial poll")
+		}
 		if w.driver == Polling || changed {
 			w.afterStatus(p, c, false)
 		}
 	}
+}
+
+// behind reports whether a pod holds other content of a class than the newest.
+func (w *world) behind(class string) bool {
+	for _, wl := range w.workloads {
+		for _, p := range wl.live() {
+			if files := p.files[class]; files != nil && !maps.Equal(versionsIn(files), versionsIn(w.class(class).fetch(w.vault))) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // ---- pods and their controllers
@@ -436,6 +467,7 @@ func (w *world) crash(p *simPod) {
 		return
 	}
 	w.logf("%s crashes", p.name)
+	w.happens("pod crashed")
 	p.running = false
 	w.touch(p.w)
 	w.after(w.between(time.Second, 40*time.Second), func() { w.start(p) })
@@ -631,7 +663,7 @@ func (w *world) see(name string) {
 func (w *world) startWatcher() {
 	w.logf("watcher starts")
 	w.watcher = &simWatcher{
-		up: true, since: w.now, memory: map[types.UID]Memory{}, baselines: maps.Clone(w.ledger),
+		up: true, since: w.now, memory: map[types.UID]Memory{}, baselines: maps.Clone(w.ledger), read: w.ledger, open: map[types.UID]bool{},
 		seen: map[string]string{}, changed: map[string]time.Time{},
 	}
 	for _, name := range slices.Sorted(maps.Keys(w.secrets)) {
@@ -645,6 +677,7 @@ func (w *world) startWatcher() {
 
 func (w *world) stopWatcher(down time.Duration) {
 	w.logf("watcher ends, for %s", down)
+	w.happens("watcher stopped")
 	w.watcher.up = false
 	w.after(down, func() {
 		if !w.watcher.up {
@@ -735,6 +768,16 @@ func (w *world) seeClass(c *simClass) Class {
 	return seen
 }
 
+// decide meddles with copies: what is checked remains what is.
+func (w *world) decide(s State) Decision {
+	o := w.opts
+	if w.meddle != nil {
+		s.Pods = slices.Clone(s.Pods)
+		w.meddle(&s, &o)
+	}
+	return Decide(t0.Add(w.now), s, o)
+}
+
 // sync is the watcher's shell around one Decide.
 func (w *world) sync(wl *simWorkload) {
 	wl.queued = false
@@ -744,13 +787,14 @@ func (w *world) sync(wl *simWorkload) {
 		return
 	}
 	s := w.gather(wl)
-	d := Decide(t0.Add(w.now), s, w.opts)
+	d := w.decide(s)
 	if d.Action != wl.last.Action || d.Reason != wl.last.Reason || d.Message != wl.last.Message {
 		w.logf("%s: %v %s after %s: %s", wl.name, d.Action, d.Reason, d.After, d.Message)
 	}
 	if d.Counts.Unknown > 0 {
 		w.markRiddles(wl, s)
 	}
+	w.checkUpToDate(wl, d)
 	wt.memory[wl.uid] = d.Memory
 	wl.last = d
 	switch {
@@ -776,15 +820,37 @@ func (w *world) markRiddles(wl *simWorkload, s State) {
 	}
 }
 
-// record keeps a baseline; one that says something new takes all others to the ledger with it.
+// record keeps a baseline as the shell does. What says something new goes to
+// the ledger and takes all others with it; but while one is pending, it waits.
 func (w *world) record(uid types.UID, b Baseline) {
 	if b.IsZero() {
 		return
 	}
-	w.watcher.baselines[uid] = b
-	if b.Same(w.ledger[uid]) {
+	wt := w.watcher
+	was := wt.baselines[uid]
+	wt.baselines[uid] = b
+	switch {
+	case b.Same(was):
 		return
+	case b.Pending(was):
+		wt.open[uid] = true
+		w.after(10*time.Minute, func() {
+			if wt == w.watcher && wt.up {
+				w.write()
+			}
+		})
+		return
+	case wt.open[uid] && !b.Confirmed.IsZero():
+		delete(wt.open, uid)
+		if len(wt.open) > 0 {
+			return
+		}
 	}
+	w.write()
+}
+
+func (w *world) write() {
+	clear(w.watcher.open)
 	written, dropped := Ledger(w.watcher.baselines).Data()
 	read, err := ReadLedger(written)
 	if err != nil || dropped > 0 {
@@ -797,6 +863,7 @@ func (w *world) patch(wl *simWorkload, s State, d Decision) {
 	w.checkRoll(wl, s, d)
 	if w.now < wl.refuse {
 		w.logf("%s: patch refused", wl.name)
+		w.happens("patch refused")
 		wl.last.Underway = false
 		w.wake(wl, w.between(time.Second, 30*time.Second))
 		return
@@ -804,6 +871,7 @@ func (w *world) patch(wl *simWorkload, s State, d Decision) {
 	wl.rolls = append(wl.rolls, w.now)
 	for _, secret := range d.Baseline.Secrets {
 		if secret.Unsettled {
+			w.happens("rolled at the cap")
 			wl.capped++ // it may have been too early, and need another one
 			break
 		}
@@ -813,7 +881,9 @@ func (w *world) patch(wl *simWorkload, s State, d Decision) {
 	wl.rolled = w.now
 	w.logf("%s: ROLL %d %s: %s", wl.name, len(wl.rolls), d.Stamp, d.Cause)
 	w.change(wl)
+	w.happens("rolled")
 	if w.watcher.lose {
+		w.happens("watcher ended between patch and record")
 		w.stopWatcher(w.between(time.Second, 3*time.Minute))
 		return
 	}
