@@ -111,7 +111,7 @@ func newDynamic(c DynamicConfig, client kubernetes.Interface) (*Dynamic, error) 
 	if d.authority, err = newAuthority(c, client, c.Log, d.keeper.loop.trigger); err != nil {
 		return nil, err
 	}
-	gate := &gate{verify: d.configuration.verify, settle: bundleSettle, now: c.Now}
+	gate := &gate{verify: d.configuration.verify, served: d.served, settle: bundleSettle, now: c.Now}
 	d.source = &servertls.DynamicSource{DNSNames: c.DNSNames, Authority: gated{d.authority, gate}, RetryInterval: gateRetry}
 	d.readiness = &readiness{
 		served:  d.served,

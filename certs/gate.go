@@ -1,6 +1,7 @@
 package certs
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"fmt"
 	"sync"
@@ -17,6 +18,7 @@ const bundleSettle = 2 * time.Second
 // the answer has been yes for the CA in question.
 type gate struct {
 	verify func(now time.Time, chain []*x509.Certificate) error
+	served func() (*tls.Certificate, error) // what is served meanwhile
 	settle time.Duration
 	now    func() time.Time
 
@@ -44,10 +46,22 @@ func (g *gate) judge(chain []*x509.Certificate) error {
 	if g.issuer != issuer {
 		g.issuer, g.since = issuer, now
 	}
-	if age := now.Sub(g.since); age < g.settle {
+	if age := now.Sub(g.since); age < g.settle && !g.lost(now) {
 		return fmt.Errorf("caBundle holds the new CA for %v only, waiting until every API server has seen it", age.Round(time.Millisecond))
 	}
 	return nil
+}
+
+// lost is whether the bundles no longer verify what is served, as when somebody
+// replaced them where we would have merged. Each call fails until another
+// certificate is served: there is nothing to wait for.
+func (g *gate) lost(now time.Time) bool {
+	cert, err := g.served()
+	if err != nil {
+		return false
+	}
+	chain, err := chainOf(cert)
+	return err == nil && g.verify(now, chain) != nil
 }
 
 // waitingFor is why the last certificate was held back, or nil.

@@ -14,7 +14,8 @@ type step struct {
 	at      time.Duration
 	chain   []*x509.Certificate
 	verify  error
-	wantErr string // part of the answer; empty: nil
+	lost    []*x509.Certificate // a gate's: what is served and no longer trusted
+	wantErr string              // part of the answer; empty: nil
 }
 
 func checkAnswer(t *testing.T, s step, err error) {
@@ -66,18 +67,33 @@ func TestGate(t *testing.T) {
 			{at: 2 * time.Second, chain: leaf, wantErr: "every API server"},
 			{at: 4 * time.Second, chain: leaf},
 		},
+		"where the served one is not trusted any more nobody waits": {
+			{chain: rotated, verify: untrusted, lost: leaf, wantErr: "no certificate"},
+			{at: time.Second, chain: rotated, lost: leaf},
+		},
 	}
 	for name, steps := range tests {
 		t.Run(name, func(t *testing.T) {
-			var now time.Time
-			var verdict error
+			var current step
 			g := &gate{
-				verify: func(time.Time, []*x509.Certificate) error { return verdict },
+				verify: func(_ time.Time, chain []*x509.Certificate) error {
+					if current.lost != nil && chain[0].Equal(current.lost[0]) {
+						return untrusted
+					}
+					return current.verify
+				},
+				served: func() (*tls.Certificate, error) {
+					served := leaf
+					if current.lost != nil {
+						served = current.lost
+					}
+					return &tls.Certificate{Certificate: [][]byte{served[0].Raw}}, nil
+				},
 				settle: 2 * time.Second,
-				now:    func() time.Time { return now },
+				now:    func() time.Time { return noon.Add(current.at) },
 			}
 			for _, s := range steps {
-				now, verdict = noon.Add(s.at), s.verify
+				current = s
 				checkAnswer(t, s, g.pass(s.chain))
 				checkAnswer(t, s, g.waitingFor())
 			}

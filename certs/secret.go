@@ -89,7 +89,7 @@ func newSecret(c SecretConfig, client kubernetes.Interface) (*Secret, error) {
 		informer:      coreinformers.NewFilteredSecretInformer(client, c.Namespace, 0, nil, only(c.SecretName)),
 		loop:          newLoop(),
 	}
-	s.gate = &gate{verify: s.configuration.verify, settle: bundleSettle, now: c.Now}
+	s.gate = &gate{verify: s.configuration.verify, served: s.current, settle: bundleSettle, now: c.Now}
 	s.readiness = &readiness{served: s.current, waiting: s.waitingFor, verify: s.configuration.verify, now: c.Now}
 	if err := errors.Join(
 		notify(s.informer, s.loop.trigger),

@@ -130,6 +130,17 @@ func TestSecretIsServedOnceTrusted(t *testing.T) {
 		if servedBy(t, s) == renewed || s.Ready() != nil {
 			t.Errorf("a trusted certificate is not served, or Ready = %v", s.Ready())
 		}
+
+		// An injector that replaces the bundle leaves nothing to wait for.
+		third := issuingCA(t)
+		c.put(issue(t, third))
+		time.Sleep(time.Minute)
+		merged := servedBy(t, s)
+		c.inject(third)
+		synctest.Wait()
+		if servedBy(t, s) == merged || s.Ready() != nil {
+			t.Errorf("a certificate is still served that nobody trusts any more, or Ready = %v", s.Ready())
+		}
 		if n := c.count("patch", "mutatingwebhookconfigurations"); n != 0 {
 			t.Errorf("the bundle was written %d times, want never", n)
 		}
