@@ -72,9 +72,13 @@ func TestConfigurationRunsBeforeWorkloadIdentity(t *testing.T) {
 	}
 }
 
-// Every replica keeps the caBundle; an upgrade that set it would blank it.
+// Every replica keeps the caBundle, or cert-manager does; an upgrade that set it
+// would blank it.
 func TestConfigurationLeavesTheBundleAlone(t *testing.T) {
 	for name, all := range variants(t) {
+		if name == "files" {
+			continue // there it is the installer's to set
+		}
 		for _, w := range configuration(t, all).Webhooks {
 			if w.ClientConfig.CABundle != nil {
 				t.Errorf("%s: %s sets the caBundle", name, w.Name)

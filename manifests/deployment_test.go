@@ -177,22 +177,22 @@ func TestSelectorsSelectTheirPodsAndNoOthers(t *testing.T) {
 }
 
 // The levels of https://kubernetes.io/docs/concepts/security/pod-security-standards/,
-// as far as they concern pods without volumes.
+// as far as they concern pods without volumes, or with one from a Secret.
 func TestPodsAreRestricted(t *testing.T) {
 	eachDeployment(t, func(t *testing.T, _ []runtime.Object, d *appsv1.Deployment, c corev1.Container) {
 		pod := d.Spec.Template.Spec
 		for what, holds := range map[string]bool{
-			"runs as non-root":           *pod.SecurityContext.RunAsNonRoot && *pod.SecurityContext.RunAsUser != 0,
-			"has the default seccomp":    pod.SecurityContext.SeccompProfile.Type == corev1.SeccompProfileTypeRuntimeDefault,
-			"gains no privilege":         !*c.SecurityContext.AllowPrivilegeEscalation && c.SecurityContext.Privileged == nil,
-			"drops all capabilities":     slices.Equal(c.SecurityContext.Capabilities.Drop, []corev1.Capability{"ALL"}) && c.SecurityContext.Capabilities.Add == nil,
-			"cannot write its root":      *c.SecurityContext.ReadOnlyRootFilesystem,
-			"has no volume":              pod.Volumes == nil,
-			"shares nothing of the host": !pod.HostNetwork && !pod.HostPID && !pod.HostIPC,
-			"has limited memory":         !c.Resources.Limits.Memory().IsZero() && !c.Resources.Requests.Memory().IsZero(),
-			"runs under its own account": pod.ServiceAccountName == d.Name,
-			"has two replicas at least":  *d.Spec.Replicas >= 2,
-			"is probed where it answers": c.LivenessProbe.HTTPGet.Path == "/healthz" && c.ReadinessProbe.HTTPGet.Path == "/readyz",
+			"runs as non-root":             *pod.SecurityContext.RunAsNonRoot && *pod.SecurityContext.RunAsUser != 0,
+			"has the default seccomp":      pod.SecurityContext.SeccompProfile.Type == corev1.SeccompProfileTypeRuntimeDefault,
+			"gains no privilege":           !*c.SecurityContext.AllowPrivilegeEscalation && c.SecurityContext.Privileged == nil,
+			"drops all capabilities":       slices.Equal(c.SecurityContext.Capabilities.Drop, []corev1.Capability{"ALL"}) && c.SecurityContext.Capabilities.Add == nil,
+			"cannot write its root":        *c.SecurityContext.ReadOnlyRootFilesystem,
+			"has no volume but its Secret": !slices.ContainsFunc(pod.Volumes, func(v corev1.Volume) bool { return v.Secret == nil }),
+			"shares nothing of the host":   !pod.HostNetwork && !pod.HostPID && !pod.HostIPC,
+			"has limited memory":           !c.Resources.Limits.Memory().IsZero() && !c.Resources.Requests.Memory().IsZero(),
+			"runs under its own account":   pod.ServiceAccountName == d.Name,
+			"has two replicas at least":    *d.Spec.Replicas >= 2,
+			"is probed where it answers":   c.LivenessProbe.HTTPGet.Path == "/healthz" && c.ReadinessProbe.HTTPGet.Path == "/readyz",
 		} {
 			if !holds {
 				t.Errorf("not so: %s", what)

@@ -10,13 +10,14 @@ import (
 	"strings"
 	"testing"
 
+	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/util/yaml"
-	"k8s.io/client-go/kubernetes/scheme"
+	kubernetes "k8s.io/client-go/kubernetes/scheme"
 )
 
 const namespace = "keyroll-system"
@@ -24,7 +25,7 @@ const namespace = "keyroll-system"
 // objects decodes a rendered file strictly: a field that the API does not know fails.
 func objects(t *testing.T, file []byte) []runtime.Object {
 	t.Helper()
-	decoder := serializer.NewCodecFactory(scheme.Scheme, serializer.EnableStrict).UniversalDeserializer()
+	decoder := serializer.NewCodecFactory(known(t), serializer.EnableStrict).UniversalDeserializer()
 	documents := yaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(file)))
 	var out []runtime.Object
 	for {
@@ -44,6 +45,16 @@ func objects(t *testing.T, file []byte) []runtime.Object {
 		}
 		out = append(out, object)
 	}
+}
+
+// known are the types of Kubernetes and of cert-manager.
+func known(t *testing.T) *runtime.Scheme {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	if err := errors.Join(kubernetes.AddToScheme(scheme), cmapi.AddToScheme(scheme)); err != nil {
+		t.Fatal(err)
+	}
+	return scheme
 }
 
 // variants are install.yaml and every rendering in testdata, decoded, by name.
