@@ -1,15 +1,22 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"flag"
 	"fmt"
-	"io"
+	"math/big"
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strconv"
 	"time"
 
@@ -21,49 +28,76 @@ import (
 // so that its CPU time and memory are its own.
 const floorCommand = "floor"
 
-// serveFloor answers every review the same, over TLS: what no webhook in Go can
-// do with less. It reads the body, for it has to arrive, and looks at nothing.
+// serveFloor answers every review the same but for its uid, over TLS: what no
+// webhook in Go can do with less. It reads the body, for it has to arrive.
 func serveFloor(ctx context.Context, args []string) error {
 	fs := flag.NewFlagSet(floorCommand, flag.ContinueOnError)
 	listen := fs.String("listen", "", "address")
-	cert, key := fs.String("cert", "", "PEM file"), fs.String("key", "", "PEM file")
-	answerFile := fs.String("answer", "", "file with the answer")
+	cert := fs.String("cert", "", "where to write the certificate")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
-	answer, err := os.ReadFile(*answerFile)
+	pair, err := selfSigned(*cert)
 	if err != nil {
 		return err
 	}
 	server := &http.Server{
 		Addr:              *listen,
-		TLSConfig:         &tls.Config{MinVersion: tls.VersionTLS13},
+		TLSConfig:         &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{pair}},
 		ReadHeaderTimeout: 3 * time.Second,
-		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if _, err := io.Copy(io.Discard, r.Body); err != nil {
-				http.Error(w, err.Error(), http.StatusBadRequest)
-				return
-			}
-			w.Header().Set("Content-Type", "application/json")
-			w.Header().Set("Content-Length", strconv.Itoa(len(answer)))
-			_, _ = w.Write(answer)
-		}),
+		Handler:           http.HandlerFunc(answerAtOnce),
 	}
 	context.AfterFunc(ctx, func() { _ = server.Close() })
-	if err := server.ListenAndServeTLS(*cert, *key); !errors.Is(err, http.ErrServerClosed) {
+	if err := server.ListenAndServeTLS("", ""); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil
+}
+
+func answerAtOnce(w http.ResponseWriter, r *http.Request) {
+	var body bytes.Buffer
+	body.Grow(int(r.ContentLength) + bytes.MinRead)
+	if _, err := body.ReadFrom(r.Body); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	_, rest, _ := bytes.Cut(body.Bytes(), []byte(`"uid":"`))
+	uid, _, _ := bytes.Cut(rest, []byte(`"`))
+	answer := fmt.Appendf(nil, `{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","response":{"uid":"%s","allowed":true}}`, uid)
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(answer)))
+	_, _ = w.Write(answer)
+}
+
+// selfSigned makes a certificate for localhost and writes it to path.
+func selfSigned(path string) (tls.Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1),
+		DNSNames:     []string{"localhost"},
+		NotBefore:    time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+		IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	encoded := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, os.WriteFile(path, encoded, 0o600)
 }
 
 // floor is a running floor server.
 type floor struct {
 	*daemon.Process
 	address string
+	ca      []byte // PEM
 }
 
-// startFloor starts a server that answers with the file's content.
-func startFloor(ctx context.Context, logs, cert, key, answer string) (*floor, error) {
+// startFloor starts the floor server. Its files are in dir.
+func startFloor(ctx context.Context, dir string) (*floor, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -72,16 +106,21 @@ func startFloor(ctx context.Context, logs, cert, key, answer string) (*floor, er
 	if err != nil {
 		return nil, err
 	}
-	address := net.JoinHostPort("localhost", strconv.Itoa(ports[0]))
+	address, cert := net.JoinHostPort("localhost", strconv.Itoa(ports[0])), filepath.Join(dir, "floor.crt")
 	p, err := daemon.Start(daemon.Spec{
-		Name: floorCommand, Path: self, Logs: logs,
-		Args: []string{floorCommand, "-listen", address, "-cert", cert, "-key", key, "-answer", answer},
+		Name: floorCommand, Path: self, Logs: dir,
+		Args: []string{floorCommand, "-listen", address, "-cert", cert},
 	})
 	if err != nil {
 		return nil, err
 	}
 	f := &floor{Process: p, address: address}
-	return f, f.wait(ctx)
+	if err := f.wait(ctx); err != nil {
+		p.Kill()
+		return nil, err
+	}
+	f.ca, err = os.ReadFile(cert)
+	return f, err
 }
 
 // wait returns once the server listens.
