@@ -3,7 +3,8 @@
 //
 //	manifests.Install ─► objects ─► the Deployments are checked by the API server (dry run)
 //	                        │       and then set aside: nothing runs images here
-//	                        ├─► the webhooks' clientConfig points to a loopback URL
+//	                        ├─► the webhooks' clientConfig points to a loopback URL:
+//	                        │       a balancer before as many replicas as are started
 //	                        └─► all else is applied as it is, by kubectl
 //
 //	cmd/webhook, cmd/watcher ─► go build ─► processes

@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 
+	"keyroll.dev/e2e/balancer"
 	"keyroll.dev/e2e/cluster"
 	"keyroll.dev/e2e/internal/daemon"
 	"keyroll.dev/manifests"
@@ -25,6 +26,9 @@ const (
 	webhookName = "keyroll-webhook"
 	watcherName = "keyroll-watcher"
 )
+
+// webhookHost is what the API server calls the webhook by.
+const webhookHost = "localhost"
 
 // Options of an installation. The zero value installs what users get.
 type Options struct {
@@ -49,7 +53,7 @@ type Installation struct {
 	cluster  *cluster.Cluster
 	options  Options
 	rendered *rendered
-	port     string // where the API server calls the webhook
+	service  *balancer.Balancer // where the API server calls the webhook
 	binaries map[string]string
 
 	mu        sync.Mutex
@@ -65,11 +69,12 @@ func Apply(ctx context.Context, c *cluster.Cluster, o Options) (*Installation, e
 	if o.WatcherArgs == nil {
 		o.WatcherArgs = FastWatcher
 	}
-	ports, err := cluster.FreePorts(1)
+	service, err := balancer.Listen("127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	i := &Installation{cluster: c, options: o, port: strconv.Itoa(ports[0])}
+	c.AtStop(service.Close)
+	i := &Installation{cluster: c, options: o, service: service}
 	if i.rendered, err = render(o.Manifests, i.WebhookAddress()); err != nil {
 		return nil, fmt.Errorf("manifests: %w", err)
 	}
@@ -148,8 +153,12 @@ func (i *Installation) Uninstall(ctx context.Context) error {
 // Namespace is the release namespace.
 func (i *Installation) Namespace() string { return i.rendered.namespace }
 
-// WebhookAddress is where the API server calls the webhook, host:port.
-func (i *Installation) WebhookAddress() string { return net.JoinHostPort("localhost", i.port) }
+// WebhookAddress is where the API server calls the webhook, host:port: the
+// replicas that are ready are behind it.
+func (i *Installation) WebhookAddress() string {
+	_, port, _ := net.SplitHostPort(i.service.Address()) // it is one
+	return net.JoinHostPort(webhookHost, port)
+}
 
 // User is the name under which the API server knows one of our two processes,
 // webhook or watcher: what its audit log says.
@@ -158,16 +167,30 @@ func (i *Installation) User(part string) string {
 	return "system:serviceaccount:" + i.Namespace() + ":" + account
 }
 
-// StartWebhook starts a replica of the webhook. It listens where the API server
-// calls, unless extraArgs say otherwise. It is not ready yet: see WaitReady.
+// StartWebhook starts a replica of the webhook; there may be any number. It is
+// called when it is ready: see WaitReady.
 func (i *Installation) StartWebhook(ctx context.Context, extraArgs ...string) (*Process, error) {
-	args := slices.Concat([]string{"--listen=127.0.0.1:" + i.port, "--dns-names=localhost"}, i.options.WebhookArgs, extraArgs)
-	return i.start(ctx, webhookName, args)
+	return i.startWebhook(ctx, i.binaries[webhookName], nil, extraArgs)
+}
+
+func (i *Installation) startWebhook(ctx context.Context, binary string, env, extraArgs []string) (*Process, error) {
+	listen, err := freeAddress()
+	if err != nil {
+		return nil, err
+	}
+	args := slices.Concat([]string{"--listen=" + listen, "--dns-names=" + webhookHost}, i.options.WebhookArgs, extraArgs)
+	p, err := i.start(ctx, webhookName, binary, env, args)
+	if err != nil {
+		return nil, err
+	}
+	p.listen, p.serves = listen, func() bool { return i.service.Serves(listen) }
+	i.service.Add(balancer.Replica{Address: listen, Ready: p.Ready, Gone: p.Done()})
+	return p, nil
 }
 
 // StartWatcher starts a replica of the watcher, which leads or stands by.
 func (i *Installation) StartWatcher(ctx context.Context, extraArgs ...string) (*Process, error) {
-	return i.start(ctx, watcherName, slices.Concat(i.options.WatcherArgs, extraArgs))
+	return i.start(ctx, watcherName, i.binaries[watcherName], nil, slices.Concat(i.options.WatcherArgs, extraArgs))
 }
 
 // StartReady starts a webhook and a watcher, and returns when both are ready.
@@ -186,7 +209,7 @@ func (i *Installation) StartReady(ctx context.Context) (webhook, watcher *Proces
 
 // start runs a Deployment's container as a process. Flags are given in this
 // order, and the last one wins: the Deployment's, loopback's, then args.
-func (i *Installation) start(ctx context.Context, name string, args []string) (*Process, error) {
+func (i *Installation) start(ctx context.Context, name, binary string, env, args []string) (*Process, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	pod := fmt.Sprintf("%s-%d", name, i.countOf(name)+1)
@@ -198,17 +221,16 @@ func (i *Installation) start(ctx context.Context, name string, args []string) (*
 	if err != nil {
 		return nil, err
 	}
-	ports, err := cluster.FreePorts(1)
+	observe, err := freeAddress()
 	if err != nil {
 		return nil, err
 	}
-	observe := net.JoinHostPort("127.0.0.1", strconv.Itoa(ports[0]))
 	loopback := []string{"--kubeconfig=" + kubeconfig, "--observe=" + observe}
 	p, err := daemon.Start(daemon.Spec{
 		Name: pod,
-		Path: i.binaries[name],
+		Path: binary,
 		Args: slices.Concat(run.args, loopback, args),
-		Env:  append(run.env, "PATH="+os.Getenv("PATH"), "HOSTNAME="+pod, "GORACE=halt_on_error=1"),
+		Env:  slices.Concat(run.env, []string{"PATH=" + os.Getenv("PATH"), "HOSTNAME=" + pod, "GORACE=halt_on_error=1"}, env),
 		Logs: i.cluster.LogDir(),
 	})
 	if err != nil {
@@ -217,6 +239,14 @@ func (i *Installation) start(ctx context.Context, name string, args []string) (*
 	process := &Process{Process: p, observe: observe}
 	i.processes = append(i.processes, process)
 	return process, nil
+}
+
+func freeAddress() (string, error) {
+	ports, err := cluster.FreePorts(1)
+	if err != nil {
+		return "", err
+	}
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(ports[0])), nil
 }
 
 func (i *Installation) countOf(name string) int {

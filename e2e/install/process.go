@@ -1,6 +1,7 @@
 package install
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,7 +18,12 @@ import (
 type Process struct {
 	*daemon.Process
 	observe string
+	listen  string      // of a webhook
+	serves  func() bool // of a webhook: whether new connections are given to it
 }
+
+// ListenAddress is where a webhook takes connections itself, not through the balancer.
+func (p *Process) ListenAddress() string { return p.listen }
 
 // ObserveAddress is where it answers /readyz, /healthz and /metrics.
 func (p *Process) ObserveAddress() string { return p.observe }
@@ -38,25 +44,27 @@ func (p *Process) Ready(ctx context.Context) error {
 	return err
 }
 
-// WaitReady waits for the process to be ready.
+// WaitReady waits for the process to be ready, and a webhook to be called.
 func (p *Process) WaitReady(ctx context.Context) error {
 	const patience, poll = 2 * time.Minute, 50 * time.Millisecond
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
 		err := p.Ready(ctx)
-		if err == nil {
+		if err == nil && (p.serves == nil || p.serves()) {
 			return nil
 		}
 		select {
 		case <-p.Done():
 			return errors.Join(fmt.Errorf("%s ended before it was ready", p.Name()), p.Err())
 		case <-ctx.Done():
-			return fmt.Errorf("wait for %s to be ready: %w: %w\n%s", p.Name(), ctx.Err(), err, p.Tail(25))
+			return fmt.Errorf("wait for %s to be ready: %w: %w\n%s", p.Name(), ctx.Err(), cmp.Or(err, errNotCalled), p.Tail(25))
 		case <-time.After(poll):
 		}
 	}
 }
+
+var errNotCalled = errors.New("the balancer does not call it")
 
 // Metrics are those that the process shows.
 func (p *Process) Metrics(ctx context.Context) (cluster.Metrics, error) {
