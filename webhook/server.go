@@ -52,8 +52,13 @@ func NewServer(c ServerConfig) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen for admission reviews: %w", err)
 	}
-	return &Server{listener: listener, drain: c.Drain, server: &http.Server{
-		Handler: c.Handler,
+	s := &Server{listener: listener, drain: c.Drain}
+	s.server = &http.Server{
+		Handler: s.sendAway(c.Handler),
+		// The API server speaks HTTP/1.1 with the webhooks behind a Service, so
+		// that its requests are spread (kubernetes#75791). HTTP/2 would be there
+		// for others alone, with many requests on each of their connections.
+		Protocols: http1(),
 		// The one client is the API server, of our own age.
 		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS13, GetCertificate: c.GetCertificate},
 		// Reviews come at once; who sends slowly is not the API server.
@@ -65,7 +70,26 @@ func NewServer(c ServerConfig) (*Server, error) {
 		IdleTimeout:    3 * time.Minute,
 		MaxHeaderBytes: 16 << 10,
 		ErrorLog:       slog.NewLogLogger(c.Log.Handler(), slog.LevelWarn),
-	}}, nil
+	}
+	return s, nil
+}
+
+func http1() *http.Protocols {
+	var p http.Protocols
+	p.SetHTTP1(true)
+	return &p
+}
+
+// sendAway has who still asks while we drain close its connection after the
+// answer. A connection that we close may just be taking the next request, which
+// is lost then; one that its client closes, having been told to, is not.
+func (s *Server) sendAway(handler http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.draining.Load() {
+			w.Header().Set("Connection", "close")
+		}
+		handler.ServeHTTP(w, r)
+	})
 }
 
 // Addr is the address that is listened on.
@@ -80,8 +104,8 @@ func (s *Server) Ready() error {
 }
 
 // Run serves until ctx ends; then it stops being ready, goes on for the time of
-// Drain, and lets the requests under way finish. The Server is used up
-// afterwards.
+// Drain while it sends its clients away, and lets the requests under way finish.
+// The Server is used up afterwards.
 func (s *Server) Run(ctx context.Context) error {
 	served := make(chan error, 1)
 	go func() { served <- s.server.ServeTLS(s.listener, "", "") }()

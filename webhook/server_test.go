@@ -93,8 +93,8 @@ func TestServerAnswersByHTTPS(t *testing.T) {
 	if err != nil || response.StatusCode != http.StatusOK || !bytes.Contains(body, []byte(`"allowed":true`)) {
 		t.Errorf("status %d, body %s, error %v", response.StatusCode, body, err)
 	}
-	if response.ProtoMajor != 2 {
-		t.Errorf("spoke %s, the API server would speak HTTP/2", response.Proto)
+	if response.ProtoMajor != 1 {
+		t.Errorf("spoke %s, the API server would speak HTTP/1.1", response.Proto)
 	}
 	server.stop()
 	if err := <-server.ended; err != nil {
@@ -129,7 +129,10 @@ func TestServerFinishesWhatItStarted(t *testing.T) {
 		w.WriteHeader(http.StatusNoContent)
 	}), 0)
 	answered := make(chan error, 1)
-	go func() { answered <- server.expect(t) }()
+	go func() {
+		_, err := server.expect(t)
+		answered <- err
+	}()
 	<-arrived
 	server.stop()
 	server.awaitDraining()
@@ -142,7 +145,8 @@ func TestServerFinishesWhatItStarted(t *testing.T) {
 	}
 }
 
-// Between the end of readiness and the last Endpoints update requests still come.
+// Between the end of readiness and the last Endpoints update requests still come;
+// whoever sends one is told to go elsewhere with the next.
 func TestServerAnswersWhileItDrains(t *testing.T) {
 	server := run(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusNoContent)
@@ -150,10 +154,13 @@ func TestServerAnswersWhileItDrains(t *testing.T) {
 	if err := server.Ready(); err != nil {
 		t.Errorf("not ready: %v", err)
 	}
+	if last, err := server.expect(t); err != nil || last {
+		t.Errorf("an early request: the last on its connection: %v, error %v", last, err)
+	}
 	server.stop()
 	server.awaitDraining()
-	if err := server.expect(t); err != nil {
-		t.Errorf("a late request: %v", err)
+	if last, err := server.expect(t); err != nil || !last {
+		t.Errorf("a late request: the last on its connection: %v, error %v", last, err)
 	}
 	if err := server.server.Close(); err != nil {
 		t.Error(err)
@@ -163,15 +170,16 @@ func TestServerAnswersWhileItDrains(t *testing.T) {
 	}
 }
 
-func (r *running) expect(t *testing.T) error {
+// expect answers whether the connection was closed after the answer.
+func (r *running) expect(t *testing.T) (last bool, err error) {
 	response, err := r.post(t, "/", http.NoBody)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if response.StatusCode != http.StatusNoContent {
 		err = errors.New(response.Status)
 	}
-	return errors.Join(err, response.Body.Close())
+	return response.Close, errors.Join(err, response.Body.Close())
 }
 
 func TestServerTellsOfATakenPort(t *testing.T) {
