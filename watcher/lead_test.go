@@ -65,8 +65,8 @@ func TestTheNextLeaderBeginsWhenTheLastHasEnded(t *testing.T) {
 			}
 			time.Sleep(10 * time.Millisecond)
 		}
-		if took := time.Since(released); took > 5*time.Second {
-			t.Errorf("the second leader began %s after the first had ended: the lease was not released", took)
+		if took := time.Since(released); took > time.Second {
+			t.Errorf("the second leader began %s after the first had released the lease", took)
 		}
 		stopSecond()
 		if err := <-second; err != nil {
