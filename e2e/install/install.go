@@ -36,6 +36,8 @@ type Options struct {
 	Manifests []byte
 	// Race builds the binaries with the race detector; a race ends the process.
 	Race bool
+	// Clocks builds what StartWebhookWithClock runs, too.
+	Clocks bool
 	// WebhookArgs and WatcherArgs come after the arguments of the Deployments
 	// and win over them. Default for the watcher: FastWatcher.
 	WebhookArgs, WatcherArgs []string
@@ -78,8 +80,17 @@ func Apply(ctx context.Context, c *cluster.Cluster, o Options) (*Installation, e
 	if i.rendered, err = render(o.Manifests, i.WebhookAddress()); err != nil {
 		return nil, fmt.Errorf("manifests: %w", err)
 	}
-	if i.binaries, err = build(ctx, o.Race, webhookName, watcherName); err != nil {
+	how := shipped
+	if o.Race {
+		how = racing
+	}
+	if i.binaries, err = build(ctx, how, webhookName, watcherName); err != nil {
 		return nil, err
+	}
+	if o.Clocks {
+		if i.binaries[clockedName], err = buildWithClock(ctx); err != nil {
+			return nil, err
+		}
 	}
 	if err := i.apply(ctx); err != nil {
 		return nil, err
@@ -158,6 +169,12 @@ func (i *Installation) Namespace() string { return i.rendered.namespace }
 func (i *Installation) WebhookAddress() string {
 	_, port, _ := net.SplitHostPort(i.service.Address()) // it is one
 	return net.JoinHostPort(webhookHost, port)
+}
+
+// Deployment is that of one of our two parts, webhook or watcher, as the
+// manifests have it.
+func (i *Installation) Deployment(part string) *appsv1.Deployment {
+	return i.rendered.deployments["keyroll-"+part].DeepCopy()
 }
 
 // User is the name under which the API server knows one of our two processes,
