@@ -40,7 +40,8 @@ type Handler struct {
 	log      *slog.Logger
 	metrics  *metrics
 	mux      *http.ServeMux
-	held     atomic.Int64 // bytes of request bodies in memory
+	held     atomic.Int64 // bytes of larger bodies in memory
+	room     *room        // for decoding larger bodies, in units of commonBody: what comes out may be many times as large
 }
 
 // New returns a Handler.
@@ -63,7 +64,7 @@ func New(c Config) (*Handler, error) {
 	}
 	h := &Handler{
 		cluster: c.Cluster, fallback: c.Fallback, timeout: c.Timeout, patience: c.Patience,
-		log: c.Log, metrics: m, mux: http.NewServeMux(),
+		log: c.Log, metrics: m, mux: http.NewServeMux(), room: newRoom(maxBody / commonBody),
 	}
 	h.mux.Handle("/pods", h.serve(podsWebhook, h.admitPod))
 	h.mux.Handle("/workloads", h.serve(workloadsWebhook, h.admitWorkload))
@@ -113,7 +114,10 @@ func (h *Handler) answer(e *exchange, w http.ResponseWriter, r *http.Request, ad
 	defer in.release()
 	text := bodies.Get().(*bytes.Buffer)
 	defer reuse(text)
-	if e.request, e.answer = readReview(r, in, text); e.request == nil {
+	var leave func()
+	e.request, leave, e.answer = h.readReview(ctx, r, in, text)
+	defer leave()
+	if e.request == nil {
 		e.err = errors.New(e.answer.message)
 		return nil
 	}

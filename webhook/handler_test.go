@@ -224,16 +224,39 @@ func or(a, b string) string {
 func TestBodiesAreHeldWithinABudget(t *testing.T) {
 	h, _, _ := newHandler(t, shop())
 	body := reviewOf(t, request("Pod", pod(""), nil))
-	h.held.Store(maxBodies - int64(len(body)) + 1)
+	body = append(body, bytes.Repeat([]byte(" "), commonBody+1000-len(body))...)
+	h.held.Store(maxBodies - 1000 + 1)
 	if got := post(t, h, "/pods", bytes.NewReader(body)); got.Code != http.StatusServiceUnavailable {
 		t.Errorf("one byte more than there is room for: status %d, want 503", got.Code)
 	}
-	h.held.Store(maxBodies - int64(len(body)))
+	h.held.Store(maxBodies - 1000)
 	if got := post(t, h, "/pods", bytes.NewReader(body)); got.Code != http.StatusOK {
 		t.Errorf("the last byte that there is room for: status %d, want 200", got.Code)
 	}
-	if want, got := int64(maxBodies-len(body)), h.held.Load(); got != want {
-		t.Errorf("%d bytes held afterwards, want %d", got, want)
+	h.held.Store(maxBodies)
+	if got := post(t, h, "/pods", bytes.NewReader(body[:commonBody])); got.Code != http.StatusOK {
+		t.Errorf("a common body while there is no room: status %d, want 200", got.Code)
+	}
+	if got := h.held.Load(); got != maxBodies {
+		t.Errorf("%d bytes held afterwards, want %d", got, maxBodies)
+	}
+}
+
+func TestLargeReviewsWaitForRoom(t *testing.T) {
+	h, _, _ := newHandler(t, shop())
+	large := reviewOf(t, request("Pod", pod(""), nil))
+	large = append(large, bytes.Repeat([]byte(" "), commonBody)...)
+	leave := h.room.enter(t.Context(), maxBody/commonBody) // others are being decoded
+	small := reviewOf(t, request("Pod", pod(""), nil))
+	if got := post(t, h, "/pods", bytes.NewReader(small)); got.Code != http.StatusOK {
+		t.Errorf("a common review: status %d, want 200", got.Code)
+	}
+	if got := post(t, h, "/pods?timeout=100ms", bytes.NewReader(large)); got.Code != http.StatusServiceUnavailable {
+		t.Errorf("a large review without room: status %d, want 503", got.Code)
+	}
+	leave()
+	if got := post(t, h, "/pods", bytes.NewReader(large)); got.Code != http.StatusOK {
+		t.Errorf("a large review with room: status %d, want 200", got.Code)
 	}
 }
 

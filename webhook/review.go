@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"mime"
@@ -18,7 +19,11 @@ const (
 	// maxBody is the largest review that is read. An object is at most 1.5 MiB
 	// in etcd, and an update brings two.
 	maxBody = 3 << 20
-	// maxBodies is how many bytes of reviews are held at once.
+	// commonBody is what nearly every review fits in. That much is read and looked
+	// at of each without asking whether there is room, so that many large or slow
+	// ones do not keep out the others.
+	commonBody = 64 << 10
+	// maxBodies is how many bytes of larger reviews are held at once.
 	maxBodies = 32 << 20
 )
 
@@ -40,21 +45,41 @@ type review struct {
 }
 
 // readReview reads the review that an HTTP request carries into body. Without a
-// request in it, the answer says why.
-func readReview(r *http.Request, from io.Reader, body *bytes.Buffer) (*question, answer) {
+// request in it, the answer says why. leave is to be called when all is done
+// with the review.
+func (h *Handler) readReview(ctx context.Context, r *http.Request, from io.Reader, body *bytes.Buffer) (_ *question, leave func(), _ answer) {
+	leave = func() {}
+	if problem := readBody(r, from, body); problem.message != "" {
+		return nil, leave, problem
+	}
+	if units := body.Len() / commonBody; units > 0 {
+		if leave = h.room.enter(ctx, units); leave == nil {
+			return nil, func() {}, unreadable(errBusy)
+		}
+	}
+	request, problem := decodeReview(body.Bytes())
+	return request, leave, problem
+}
+
+// readBody reads the body of a request; the answer says why not, if it does not.
+func readBody(r *http.Request, from io.Reader, body *bytes.Buffer) answer {
 	if r.Method != http.MethodPost {
-		return nil, failed(MethodNotAllowed, http.StatusMethodNotAllowed, "send admission reviews by POST")
+		return failed(MethodNotAllowed, http.StatusMethodNotAllowed, "send admission reviews by POST")
 	}
 	if !isJSON(r.Header.Get("Content-Type")) {
-		return nil, failed(NotJSON, http.StatusUnsupportedMediaType, "send %s", contentTypeJSON)
+		return failed(NotJSON, http.StatusUnsupportedMediaType, "send %s", contentTypeJSON)
 	}
 	// One allocation for nearly every review, and no more than that on trust.
-	body.Grow(int(min(max(r.ContentLength, 0), 64<<10)) + bytes.MinRead)
+	body.Grow(int(min(max(r.ContentLength, 0), commonBody)) + bytes.MinRead)
 	if _, err := body.ReadFrom(from); err != nil {
-		return nil, unreadable(err)
+		return unreadable(err)
 	}
+	return answer{}
+}
+
+func decodeReview(text []byte) (*question, answer) {
 	var v review
-	switch err := v.decode(body.Bytes()); {
+	switch err := v.decode(text); {
 	case err != nil:
 		return nil, failed(NotAReview, http.StatusBadRequest, "the body is not an admission review: not JSON of its type")
 	case v.APIVersion != admissionReviewGroup || v.Kind != admissionReviewKind:
@@ -164,18 +189,22 @@ func unreadable(err error) answer {
 	return failed(BodyUnreadable, http.StatusBadRequest, "the body ended early")
 }
 
-// budgeted counts the bytes of a body among those that the process holds. They
-// count as they come, so that a sender who only promises many takes no room.
+// budgeted counts the bytes of a body beyond what is common among those that the
+// process holds. They count as they come, so that a sender who only promises
+// many takes no room.
 type budgeted struct {
 	held *atomic.Int64
 	body io.Reader
-	mine int64
+	read int64
+	mine int64 // of those read, the ones that count
 }
 
 func (b *budgeted) Read(p []byte) (int, error) {
 	n, err := b.body.Read(p)
-	b.mine += int64(n)
-	if b.held.Add(int64(n)) > maxBodies {
+	b.read += int64(n)
+	more := max(0, b.read-commonBody) - b.mine
+	b.mine += more
+	if more > 0 && b.held.Add(more) > maxBodies {
 		return n, errBusy
 	}
 	return n, err
