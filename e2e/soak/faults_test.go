@@ -1,0 +1,245 @@
+package soak
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"keyroll.dev/e2e/install"
+)
+
+// fault is something that is done to the webhook while pods are created.
+type fault struct {
+	name string
+	do   func(context.Context, *scene) error // returns when it is over
+	// allowed is how long after the fault admissions may fail.
+	allowed time.Duration
+	away    bool // the API server itself is not there for a while
+}
+
+const (
+	afterKill  = 2 * time.Second
+	afterBlank = 5 * time.Second
+)
+
+// Lives of seconds: each is renewed when two thirds are over.
+var shortLives = []string{"--ca-duration=9s", "--leaf-duration=5s"}
+
+// faults, in the order in which they are played.
+var faults = []fault{
+	{name: "the CA is rotated", do: rotateCA},
+	{name: "the serving certificates expire", do: expire},
+	{name: "both replicas are replaced", do: rollingUpdate},
+	{name: "a replica is killed", do: kill, allowed: afterKill},
+	{name: "the CA's Secret is deleted", do: deleteSecret},
+	{name: "the caBundle is blanked", do: blank, allowed: afterBlank},
+	{name: "the API server restarts", do: restart, away: true},
+	{name: "clocks are 5 minutes off", do: otherClocks},
+}
+
+// scene is what faults are played in.
+type scene struct {
+	replicas replicas
+	caller   *caller
+	moment   time.Time // when what has to be healed was done
+}
+
+// atOnce says that the damage is being done now.
+func (s *scene) atOnce() { s.moment = time.Now() }
+
+// period is a time: the long one in make soak.
+func period(ofLong, ofShort time.Duration) time.Duration {
+	if long {
+		return ofLong
+	}
+	return ofShort
+}
+
+func number(ofLong, ofShort int) int {
+	if long {
+		return ofLong
+	}
+	return ofShort
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
+
+// rotateCA only waits: the replicas began with short lives.
+func rotateCA(ctx context.Context, s *scene) error { return s.awaitCAs(ctx, number(5, 1)) }
+
+// awaitCAs waits until n more CAs have signed what is served.
+func (s *scene) awaitCAs(ctx context.Context, n int) error {
+	want := s.caller.signers() + n
+	return until(ctx, "served certificates of other CAs", func() string {
+		if got := s.caller.signers(); got < want {
+			return fmt.Sprintf("%d of %d CAs", got, want)
+		}
+		return ""
+	})
+}
+
+// expire has certificates that are valid for no more than 8 seconds, so that
+// those which are served first have expired when it is over.
+func expire(ctx context.Context, s *scene) error {
+	const tolerance = 2 * time.Second
+	short := clocked(install.Clock{Tolerance: tolerance}, "--leaf-duration=6s")
+	if err := s.replicas.roll(ctx, short, short); err != nil {
+		return err
+	}
+	replaced := func(leaf *x509.Certificate) bool {
+		return leaf.NotAfter.Sub(leaf.NotBefore) < time.Minute && time.Now().After(leaf.NotAfter)
+	}
+	want := number(6, 2)
+	return until(ctx, "certificates that were served have expired", func() string {
+		if got := s.caller.served(replaced); got < want {
+			return fmt.Sprintf("%d of %d certificates", got, want)
+		}
+		return ""
+	})
+}
+
+func rollingUpdate(ctx context.Context, s *scene) error {
+	if err := s.replicas.roll(ctx, shipped(), shipped()); err != nil {
+		return err
+	}
+	return sleep(ctx, period(5*time.Second, time.Second))
+}
+
+func kill(ctx context.Context, s *scene) error {
+	victim := s.replicas.running[0]
+	s.atOnce()
+	victim.Kill()
+	if err := sleep(ctx, period(6*time.Second, 3*time.Second)); err != nil {
+		return err
+	}
+	// What its Deployment does, in more time.
+	another, err := keyroll.StartWebhook(ctx)
+	if err != nil {
+		return err
+	}
+	s.replicas.running[0] = another
+	return another.WaitReady(ctx)
+}
+
+func deleteSecret(ctx context.Context, s *scene) error {
+	s.atOnce()
+	if err := removeCA(ctx); err != nil {
+		return err
+	}
+	if err := s.awaitCAs(ctx, 1); err != nil {
+		return err
+	}
+	return sleep(ctx, period(5*time.Second, time.Second))
+}
+
+func removeCA(ctx context.Context) error {
+	return shared.Client().CoreV1().Secrets(keyroll.Namespace()).Delete(ctx, "keyroll-webhook-ca", metav1.DeleteOptions{})
+}
+
+func blank(ctx context.Context, s *scene) error {
+	s.atOnce()
+	patch := `[{"op": "remove", "path": "/webhooks/0/clientConfig/caBundle"}, {"op": "remove", "path": "/webhooks/1/clientConfig/caBundle"}]`
+	_, err := shared.Client().AdmissionregistrationV1().MutatingWebhookConfigurations().Patch(
+		ctx, configurationName, types.JSONPatchType, []byte(patch), metav1.PatchOptions{FieldManager: "another-writer"})
+	if err != nil {
+		return err
+	}
+	return sleep(ctx, period(8*time.Second, 3*time.Second))
+}
+
+func restart(ctx context.Context, s *scene) error {
+	s.atOnce()
+	if err := shared.RestartAPIServer(ctx); err != nil {
+		return err
+	}
+	return sleep(ctx, period(8*time.Second, 3*time.Second))
+}
+
+// otherClocks has one replica on a clock that is ahead and one on a clock that
+// is behind, so that 10 minutes are between them, and each issue what is served.
+func otherClocks(ctx context.Context, s *scene) error {
+	const off = 5 * time.Minute
+	ahead, behind := clocked(install.Clock{Offset: off}, shortLives...), clocked(install.Clock{Offset: -off}, shortLives...)
+	if err := s.replicas.roll(ctx, ahead, behind); err != nil {
+		return err
+	}
+	// The next CA is theirs, and does not live for a year.
+	if err := removeCA(ctx); err != nil {
+		return err
+	}
+	if err := s.awaitCAs(ctx, number(3, 1)); err != nil {
+		return err
+	}
+	issuedBy := func(offset time.Duration) func(*x509.Certificate) bool {
+		return func(leaf *x509.Certificate) bool {
+			issued := leaf.NotBefore.Add(time.Hour).Add(-offset)
+			return issued.After(s.moment) && issued.Before(time.Now().Add(time.Minute))
+		}
+	}
+	return until(ctx, "both have served what they issued", func() string {
+		ahead, behind := s.caller.served(issuedBy(off)), s.caller.served(issuedBy(-off))
+		if ahead == 0 || behind == 0 {
+			return fmt.Sprintf("%d of the clock that is ahead, %d of the one behind", ahead, behind)
+		}
+		return ""
+	})
+}
+
+// TestAdmissionSurvives is invariant 8.
+func TestAdmissionSurvives(t *testing.T) {
+	keyroll.ShowLogs(t)
+	namespace(t, "survives")
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	s := &scene{caller: newCaller(t, "survives")}
+	t.Cleanup(s.replicas.stop)
+	if err := s.replicas.roll(ctx, shipped(shortLives...), shipped(shortLives...)); err != nil {
+		t.Fatal(err)
+	}
+	var pods, fresh record
+	create := podCreator(t, "survives")
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		done := make(chan struct{})
+		go func() { defer close(done); load(ctx, number(20, 10), &pods, create) }()
+		load(ctx, number(10, 5), &fresh, s.caller.call)
+		<-done
+	}()
+	begun := time.Now()
+	play := append(slices.Clone(faults), fault{name: "nothing is done", do: func(ctx context.Context, _ *scene) error {
+		return sleep(ctx, period(max(3*time.Minute-time.Since(begun), 5*time.Second), time.Second))
+	}})
+	var phases []phase
+	for _, f := range play {
+		s.moment = time.Now()
+		p := phase{fault: f, from: time.Now()}
+		err := f.do(ctx, s)
+		p.moment, p.to = s.moment, time.Now()
+		phases = append(phases, p)
+		if err != nil {
+			t.Errorf("%s: %v", f.name, err)
+			break
+		}
+	}
+	stop()
+	<-ended
+	for i := range phases {
+		phases[i].collect(&pods, &fresh)
+		phases[i].check(t)
+	}
+	t.Logf("%s\n%s", time.Since(begun).Round(time.Second), table(phases))
+}
