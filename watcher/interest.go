@@ -64,25 +64,28 @@ type podInterest struct {
 func (i interest) of(p *pod) podInterest {
 	all := p.injected && i.enabled || i.w.settings.RestartOn.Auto
 	var told podInterest
+	var byClass map[string]bool // Secrets that come with a class
 	if len(p.secrets) > 0 {
-		told.secrets = map[string]bool{}
+		told.secrets, byClass = map[string]bool{}, map[string]bool{}
 	}
 	for name := range p.secrets {
 		if i.asked[name] || i.w.settings.RestartOn.Auto && i.caches.managed(p.Namespace, name) || i.usedBy(p, name) {
 			told.secrets[name] = true
 		}
 	}
-	counts := func(name string) bool { return i.asked[name] || told.secrets[name] }
-	byClass := map[string]bool{} // Secrets that come with a class
 	for _, name := range p.classes {
 		fills := i.caches.fills(p.Namespace, name)
 		follow := i.caches.ofClass(i.w, name)
 		switch {
 		case all || follow >= reloader.Used:
-			for secret := range fills {
-				byClass[secret] = true
+			for secret := range p.secrets {
+				if _, filled := fills[secret]; filled {
+					byClass[secret] = true
+				}
 			}
-		case follow == reloader.Excluded || !anyOf(fills, counts):
+		case follow == reloader.Excluded && !anyOf(fills, i.restartOn):
+			continue
+		case !anyOf(fills, func(name string) bool { return i.asked[name] || told.secrets[name] }):
 			continue
 		}
 		told.classes = append(told.classes, name)
@@ -93,6 +96,11 @@ func (i interest) of(p *pod) podInterest {
 		}
 	}
 	return told
+}
+
+// restartOn reports whether our own annotation names the Secret.
+func (i interest) restartOn(name string) bool {
+	return slices.Contains(i.w.settings.RestartOn.Secrets, name)
 }
 
 // rolls reports whether a rotation of anything would roll the workload.

@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
+	"keyroll.dev/internal/annotation"
 	"keyroll.dev/internal/secretsstore"
 	"keyroll.dev/watcher/reloader"
 	"keyroll.dev/watcher/rollout"
@@ -82,6 +83,9 @@ func TestGatherByReloadersAnnotations(t *testing.T) {
 		"what is excluded by name does not count":       {world(annotated(reloader.Auto, "true", reloader.ClassExclude, "files", reloader.SecretExclude, "app-secrets"), plainPod(envFrom("app-secrets"))), nothing},
 		"a class that is excluded leaves its Secret":    {world(annotated(reloader.Auto, "true", reloader.ClassExclude, "files"), plainPod(envFrom("app-secrets"))), secretAlone},
 		"a Secret that is excluded is still waited for": {world(annotated(reloader.Auto, "true", reloader.SecretExclude, "app-secrets"), plainPod(envFrom("app-secrets"))), secretWaited},
+		"an exclusion of Reloader's does not narrow our own annotation": {
+			world(annotated(annotation.RestartOn, "secret/app-secrets", reloader.ClassExclude, "files", reloader.SecretExclude, "app-secrets"), plainPod(envFrom("app-secrets"))), both,
+		},
 		"search with match on the Secret": {
 			append(world(annotated(reloader.Search, "true"), plainPod(envFrom("app-secrets"))), func() runtime.Object {
 				s := managedSecret("app-secrets", "x")
