@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"keyroll.dev/e2e/cluster"
+	"keyroll.dev/e2e/install"
 	"keyroll.dev/e2e/world"
 )
 
@@ -15,7 +16,10 @@ var shared *world.World
 func TestMain(m *testing.M) {
 	options := cluster.Options{Nodes: 3, AuditPolicy: true}
 	os.Exit(cluster.Main(m, options, func(ctx context.Context, c *cluster.Cluster) error {
-		w, err := world.New(ctx, c, []string{"node-1", "node-2", "node-3"}, world.Options{})
+		w, err := world.New(ctx, c, []string{"node-1", "node-2", "node-3"}, world.Options{
+			// As with everybody who comes from Reloader. Stories without its annotations must not notice.
+			Install: install.Options{WatcherArgs: append([]string{"--honor-reloader-annotations"}, install.FastWatcher...)},
+		})
 		shared = w
 		return err
 	}))

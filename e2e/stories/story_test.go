@@ -152,7 +152,8 @@ func (s *story) outdated(env map[string]string) string {
 	}
 	for _, h := range holdings {
 		for id, version := range h.Start.Versions() {
-			newest, _ := s.Vault.Newest(s.vault, vault.Secret, strings.TrimPrefix(id, "secret/"))
+			kind, name, _ := strings.Cut(id, "/")
+			newest, _ := s.Vault.Newest(s.vault, vault.Type(kind), name)
 			if version != newest.Version {
 				return fmt.Sprintf("container %s of %s started with %s of %s, the vault has %s", h.Container, h.Pod, version, id, newest.Version)
 			}
