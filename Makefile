@@ -36,8 +36,13 @@ test: ## all tests, with Go alone; the first run builds a Kubernetes control pla
 	$(GO) -C e2e test -p 1 -count=1 -timeout 60m ./...
 
 .PHONY: soak
-soak: ## the stories that make test leaves out, for minutes: watcher and API server lost, every kind, refused patches
+soak: ## what make test leaves out, for long: stories of watcher and API server lost, 100,000 simulated sequences
 	KEYROLL_SOAK=1 $(GO) -C e2e test -timeout 60m -count=1 ./stories
+	$(GO) test -timeout 2h -count=1 -run '^Test(OneThingAtATime|RotationsAndFaults|AnythingGoes)$$' ./watcher/rollout -sequences 100000
+
+.PHONY: mutants
+mutants: ## negate every condition of the decision core, one at a time: a test must notice (half an hour)
+	$(GO) test -tags mutation -timeout 4h -count=1 -v -run '^TestMutation$$' ./watcher/rollout
 
 .PHONY: demo
 demo: ## inject, rotate and roll on a real control plane; KEEP=1 leaves it running

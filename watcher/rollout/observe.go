@@ -177,7 +177,7 @@ func (v *view) observeSecret(b Baseline, running []*judged, name string, secret 
 			feeds = "" // the Secret may not hold yet what they agree on
 		}
 		b.Secrets[name] = was.confirmed(digest, feeds, v.now)
-	case !common && startedElse(running, name, was.Digest):
+	case !common:
 		was.Unsettled = true // another process must not take them all to run on it
 		b.Secrets[name] = was
 	}
@@ -231,14 +231,6 @@ func commonDigest(pods []*judged, secret string) (digest string, common bool) {
 		digest = h
 	}
 	return digest, digest != ""
-}
-
-// startedElse reports whether a pod started on another digest, or one that cannot be told.
-func startedElse(pods []*judged, secret, digest string) bool {
-	return slices.ContainsFunc(pods, func(p *judged) bool {
-		h, told := p.held.secrets[secret]
-		return told && h != digest
-	})
 }
 
 // versionsOf finds the versions behind a digest.

@@ -869,12 +869,10 @@ func (w *world) patch(wl *simWorkload, s State, d Decision) {
 		return
 	}
 	wl.rolls = append(wl.rolls, w.now)
-	for _, secret := range d.Baseline.Secrets {
-		if secret.Unsettled {
-			w.happens("rolled at the cap")
-			wl.capped++ // it may have been too early, and need another one
-			break
-		}
+	unsettled := slices.ContainsFunc(slices.Collect(maps.Values(d.Baseline.Secrets)), func(b SecretBaseline) bool { return b.Unsettled })
+	if unsettled || s.secretAway() {
+		w.happens("rolled at the cap")
+		wl.capped++ // it may have been too early, and need another one
 	}
 	wl.past = append(wl.past, wl.template)
 	wl.template.stamp = d.Stamp
