@@ -421,12 +421,14 @@ func (w *world) checkConverged() {
 
 // trackless reports whether a pod may have started on content that came and
 // went while nobody watched, and left no trace: a Secret keeps none, nor does a
-// status that was written anew, or by two volumes.
+// status that was written anew, inherited, or written by two volumes.
 func (w *world) trackless(p *simPod) bool {
 	if !p.unseen || !w.returned() {
 		return false
 	}
-	anew := slices.ContainsFunc(slices.Collect(maps.Values(p.status)), func(st *simStatus) bool { return st.created > p.started })
+	anew := slices.ContainsFunc(slices.Collect(maps.Values(p.status)), func(st *simStatus) bool {
+		return st.created > p.started || st.created < p.created
+	})
 	return anew || p.w.mountsTwice() || len(p.w.consumes) > 0
 }
 
