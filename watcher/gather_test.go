@@ -70,7 +70,8 @@ func TestGather(t *testing.T) {
 	}{
 		"an injected pod counts with all that it mounts": {
 			objects: injected(func(p *corev1.Pod) {
-				p.Spec.Volumes = append(p.Spec.Volumes, csiVolume("more", "by-hand"))
+				p.Spec.Volumes = append(p.Spec.Volumes, csiVolume("more", "by-hand"), csiVolume("idle", "unmounted"))
+				p.Spec.Containers[0].VolumeMounts = append(p.Spec.Containers[0].VolumeMounts, corev1.VolumeMount{Name: "more", MountPath: "/more"})
 			}),
 			want: toldState{
 				Current: []string{"web-1-a"},

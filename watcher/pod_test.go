@@ -36,10 +36,18 @@ func TestReferences(t *testing.T) {
 		"nothing": {},
 		"a class in two volumes is two mounts": {
 			spec: corev1.PodSpec{
-				Volumes:    []corev1.Volume{csiVolume("one", "files"), csiVolume("two", "files")},
-				Containers: []corev1.Container{{Name: "app", VolumeMounts: mount("one", "")}, {Name: "other"}},
+				Volumes:        []corev1.Volume{csiVolume("one", "files"), csiVolume("two", "files")},
+				InitContainers: []corev1.Container{{Name: "init", VolumeMounts: mount("two", "")}},
+				Containers:     []corev1.Container{{Name: "app", VolumeMounts: mount("one", "")}, {Name: "other"}},
 			},
-			want: references{classes: []string{"files", "files"}, consumers: map[string]bool{"app": true}},
+			want: references{classes: []string{"files", "files"}, consumers: map[string]bool{"app": true, "init": true}},
+		},
+		"a class in a volume that nobody mounts is left alone, as kubelet does": {
+			spec: corev1.PodSpec{
+				Volumes:    []corev1.Volume{csiVolume("one", "files"), csiVolume("two", "others")},
+				Containers: []corev1.Container{{Name: "app", VolumeMounts: mount("one", "")}},
+			},
+			want: references{classes: []string{"files"}, consumers: map[string]bool{"app": true}},
 		},
 		"volumes of other drivers": {
 			spec: corev1.PodSpec{Volumes: []corev1.Volume{{Name: "disk", VolumeSource: corev1.VolumeSource{CSI: &corev1.CSIVolumeSource{Driver: "disk.csi.azure.com"}}}}},
@@ -68,8 +76,8 @@ func TestReferences(t *testing.T) {
 			spec: corev1.PodSpec{Volumes: []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{CSI: &corev1.CSIVolumeSource{
 				Driver: secretsstore.DriverName, VolumeAttributes: map[string]string{secretsstore.ClassAttribute: "files"},
 				NodePublishSecretRef: &corev1.LocalObjectReference{Name: "principal"},
-			}}}}},
-			want: references{classes: []string{"files"}, principal: true},
+			}}}}, Containers: []corev1.Container{{Name: "app", VolumeMounts: mount("v", "")}}},
+			want: references{classes: []string{"files"}, principal: true, consumers: map[string]bool{"app": true}},
 		},
 	}
 	for name, test := range tests {

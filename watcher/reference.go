@@ -19,7 +19,7 @@ const (
 
 // references is what a pod spec takes its secret content from.
 type references struct {
-	classes []string       // SecretProviderClasses that it mounts, one for each volume
+	classes []string       // SecretProviderClasses that it mounts, one for each volume that a container mounts
 	secrets map[string]use // Secrets by name; nil for none
 	// consumers are the containers that take any of these.
 	consumers map[string]bool
@@ -38,18 +38,25 @@ func referencesOf(spec *corev1.PodSpec) references {
 	r := references{secrets: map[string]use{}, consumers: map[string]bool{}}
 	volumes := map[string]source{}
 	for i := range spec.Volumes {
-		from := sourceOf(&spec.Volumes[i])
-		volumes[spec.Volumes[i].Name] = from
-		if from.class != "" {
-			r.classes = append(r.classes, from.class)
-			r.principal = r.principal || spec.Volumes[i].CSI.NodePublishSecretRef != nil
-		}
+		volumes[spec.Volumes[i].Name] = sourceOf(&spec.Volumes[i])
 	}
+	mounted := map[string]bool{}
 	for _, containers := range [][]corev1.Container{spec.InitContainers, spec.Containers} {
 		for i := range containers {
 			if r.addContainer(&containers[i], volumes) {
 				r.consumers[containers[i].Name] = true
 			}
+			for _, mount := range containers[i].VolumeMounts {
+				mounted[mount.Name] = true
+			}
+		}
+	}
+	// kubelet leaves a volume alone that no container mounts.
+	for i := range spec.Volumes {
+		v := &spec.Volumes[i]
+		if class := volumes[v.Name].class; class != "" && mounted[v.Name] {
+			r.classes = append(r.classes, class)
+			r.principal = r.principal || v.CSI.NodePublishSecretRef != nil
 		}
 	}
 	return r
