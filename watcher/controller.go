@@ -326,7 +326,7 @@ func (c *Controller) look(ctx context.Context, k key) error {
 		c.workloads.AddAfter(k, wait)
 	}
 	c.examine(now, w, n)
-	c.besideReloader(now, w, n, d)
+	c.besideReloader(now, w, n)
 	if d.Action == rollout.Roll {
 		return c.roll(ctx, now, w, n, d)
 	}
@@ -381,7 +381,7 @@ func (c *Controller) examine(now time.Time, w *workload, n *note) {
 
 // besideReloader tells which of Reloader's annotations are not honored, and
 // where Reloader itself rolls a workload that is rolled here.
-func (c *Controller) besideReloader(now time.Time, w *workload, n *note, d rollout.Decision) {
+func (c *Controller) besideReloader(now time.Time, w *workload, n *note) {
 	lines, wait := c.caches.unhonored(now, w)
 	c.tell.unhonored(w, lines)
 	if wait > 0 {

@@ -54,8 +54,11 @@ func (n *note) rolledByReloader(w *workload) bool {
 	if before == nil || *before == now {
 		return false
 	}
-	// Traces that somebody wiped are no work of Reloader's.
-	return now.written.After(before.written) || now.mark != 0 && now.mark != before.mark
+	if !now.written.IsZero() {
+		return now.written.After(before.written)
+	}
+	// Somebody clears the managedFields. Traces that were wiped are no work of Reloader's.
+	return now.mark != 0 && now.mark != before.mark
 }
 
 // reloaderActive tells that two roll the same workload.
