@@ -46,6 +46,7 @@ var arrows = map[string][]string{
 	"cmd/webhook":           {"certs", "internal", "webhook"},
 	"internal/annotation":   {},
 	"internal/dependency":   {"internal/annotation", "internal/secretsstore"},
+	"internal/document":     {},
 	"internal/golden":       {},
 	"internal/jsonread":     {},
 	"internal/process":      {},

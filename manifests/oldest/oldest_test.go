@@ -95,8 +95,9 @@ func decode(t *testing.T, file string) []runtime.Object {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// cert-manager has versions of its own, and a document may be a comment.
-		if !bytes.Contains(document, []byte("\nkind:")) || bytes.Contains(document, []byte("apiVersion: cert-manager.io/")) {
+		// What is not Kubernetes' own has versions of its own, and a document may be a comment.
+		if !bytes.Contains(document, []byte("\nkind:")) || bytes.Contains(document, []byte("apiVersion: cert-manager.io/")) ||
+			bytes.Contains(document, []byte("apiVersion: monitoring.coreos.com/")) {
 			continue
 		}
 		object, _, err := decoder.Decode(document, nil, nil)
