@@ -76,7 +76,7 @@ func leafs(path string, value any) map[string]any {
 
 // freeform are values whose keys are the user's, not ours.
 func freeform(path string) bool {
-	return slices.ContainsFunc([]string{".resources", ".nodeSelector", ".podAnnotations"}, func(end string) bool { return strings.HasSuffix(path, end) })
+	return slices.ContainsFunc([]string{".resources", ".nodeSelector", ".podAnnotations", ".labels"}, func(end string) bool { return strings.HasSuffix(path, end) })
 }
 
 func (s schema) leafs(path string) map[string]bool {
@@ -130,7 +130,8 @@ func TestEverythingSetsWhatIsEmpty(t *testing.T) {
 		t.Fatal(err)
 	}
 	set := leafs("", everything)
-	elsewhere := []string{".certificates.files.secretName", ".certificates.files.caBundle"} // in files.values.yaml
+	// In files.values.yaml and monitoring.values.yaml.
+	elsewhere := []string{".certificates.files.secretName", ".certificates.files.caBundle", ".podMonitor.interval"}
 	for path, value := range leafs("", chartValues(t)) {
 		text, isText := value.(string)
 		list, isList := value.([]any)
