@@ -156,21 +156,24 @@ func (h *Handler) rescue(e *exchange) {
 // object or in an answer is between its author and the API server.
 func (h *Handler) record(e *exchange) {
 	operation := otherOperation
-	level := slog.LevelDebug
-	args := []any{"webhook", e.webhook, "outcome", e.answer.outcome, "reason", e.answer.reason}
-	if r := e.request; r != nil {
-		if r.Operation == admissionv1.Create || r.Operation == admissionv1.Update {
-			operation = string(r.Operation)
-		}
-		args = append(args, "operation", operation, "kind", r.Kind, "namespace", r.Namespace, "name", r.Name, "uid", r.UID)
+	if r := e.request; r != nil && (r.Operation == admissionv1.Create || r.Operation == admissionv1.Update) {
+		operation = string(r.Operation)
 	}
 	h.metrics.requests.WithLabelValues(e.webhook, operation, string(e.answer.outcome), string(e.answer.reason)).Inc()
+	level := slog.LevelDebug
 	switch e.answer.outcome {
 	case Refused:
 		level = slog.LevelInfo
 	case Failed:
 		level = slog.LevelWarn
 	case Patched, Unchanged:
+	}
+	if !h.log.Enabled(context.Background(), level) {
+		return // as for nearly every pod: nothing is gathered for nobody
+	}
+	args := []any{"webhook", e.webhook, "outcome", e.answer.outcome, "reason", e.answer.reason}
+	if r := e.request; r != nil {
+		args = append(args, "operation", operation, "kind", r.Kind, "namespace", r.Namespace, "name", r.Name, "uid", r.UID)
 	}
 	h.log.Log(context.Background(), level, "Admission answered", args...)
 }

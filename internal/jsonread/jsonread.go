@@ -31,6 +31,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"unicode/utf8"
@@ -194,7 +195,8 @@ func List[T any](r *Reader, list *[]T, element func(*T)) {
 	n := 0
 	for ; r.more(jsontext.KindEndArray); n++ {
 		if n >= cap(*list) {
-			*list = append(*list, *new(T))
+			const first = 4
+			*list = slices.Grow(*list, max(first, n))
 		}
 		// An element that is there already is of a list of the same name.
 		*list = (*list)[:max(n+1, len(*list))]

@@ -56,7 +56,8 @@ func escape(key string) string {
 func (p Plan) Patch() []jsonpatch.Operation { return p.ops }
 
 func (p Plan) operations() []jsonpatch.Operation {
-	var ops patch
+	const others = 8 // operations besides those on containers, nearly always
+	ops := make(patch, 0, others+2*len(p.additions))
 	p.patchAccount(&ops)
 	p.patchVolumes(&ops)
 	for _, a := range p.additions {

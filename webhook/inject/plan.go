@@ -203,6 +203,7 @@ func (d *draft) fitContainers(volume string, again bool) {
 	later := again && d.settings.Containers == nil && slices.ContainsFunc(chosen, mounted)
 	env := d.env()
 	problems = nil
+	d.p.additions = make([]addition, 0, len(chosen))
 	for _, c := range chosen {
 		if later && !mounted(c) {
 			continue
