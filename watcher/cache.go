@@ -12,7 +12,7 @@ import (
 // nothing else. Views are never changed once they are in a cache.
 type view interface {
 	comparable
-	metav1.Object
+	metav1.ObjectMetaAccessor
 }
 
 // store is an informer whose cache holds views of type T. The zero store is
@@ -111,7 +111,7 @@ func (s store[T]) watch(changed func(before, after T)) cache.InformerSynced {
 func identity(m *metav1.ObjectMeta) metav1.ObjectMeta {
 	return metav1.ObjectMeta{
 		Name:              m.Name,
-		Namespace:         m.Namespace,
+		Namespace:         shared(m.Namespace),
 		UID:               m.UID,
 		ResourceVersion:   m.ResourceVersion,
 		Generation:        m.Generation,
@@ -135,7 +135,7 @@ func keep(from map[string]string, wanted func(key string) bool) map[string]strin
 		if kept == nil {
 			kept = map[string]string{}
 		}
-		kept[key] = value
+		kept[shared(key)] = shared(value)
 	}
 	return kept
 }

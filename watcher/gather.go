@@ -224,13 +224,24 @@ func (c *caches) driver() rollout.Driver {
 // statusOf answers what the driver told of a pod's mount, nil for nothing yet.
 // It may be one inherited from an earlier pod of that name: the owner in it tells.
 func (c *caches) statusOf(p *pod, class string) *rollout.Status {
-	for _, s := range c.statuses.by(byPod, path(p.Namespace, p.Name)) {
-		if s.class == class {
-			told := c.toldStatus(s)
-			return &told
-		}
+	s := c.mountOf(p, class)
+	if s == nil {
+		return nil
 	}
-	return nil
+	told := c.toldStatus(s)
+	return &told
+}
+
+// mountOf answers the status of a pod's mount. The driver names it after both
+// (v1.6.0 pkg/secrets-store/utils.go), in a way that others can come to as well,
+// so what stands in it is compared. An index by pod would cost more memory than
+// the statuses themselves.
+func (c *caches) mountOf(p *pod, class string) *status {
+	s := c.statuses.get(p.Namespace, p.Name+"-"+p.Namespace+"-"+class)
+	if s == nil || s.pod != p.Name || s.class != class {
+		return nil
+	}
+	return s
 }
 
 // fills answers which Secrets a class fills, and from which objects.

@@ -14,9 +14,11 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes/fake"
 
+	"keyroll.dev/internal/annotation"
 	"keyroll.dev/internal/process"
 	"keyroll.dev/internal/secretsstore"
 	driverfake "keyroll.dev/internal/secretsstore/fake"
@@ -73,18 +75,37 @@ func heap() uint64 {
 // BenchmarkHeap tells what one object costs in a cache, with all that is kept to find it.
 func BenchmarkHeap(b *testing.B) {
 	digests := digester{key: []byte("k")}
+	const class, hash = "keyroll-0123456789abcdef0123456789abcdef", "-5d8f7c9b6d"
+	uid := func(m *metav1.ObjectMeta, i int) { m.UID = types.UID(fmt.Sprintf("8c1f6f0e-3c1b-4c55-9a57-%012d", i)) }
 	kinds := map[string]func(c *caches, i int) error{
 		"pod": func(c *caches, i int) error {
-			return c.add(sent(b, injectedPod(fmt.Sprintf("web-%d-5d8f7c9b6d-x%04d", i/4, i), fmt.Sprintf("web-%d-5d8f7c9b6d", i/4), "keyroll-0123456789abcdef0123456789abcdef"), &corev1.Pod{}), digests)
+			set := fmt.Sprint("web-", i/4, hash)
+			p := injectedPod(fmt.Sprintf("%s-x%04d", set, i), set, class)
+			uid(&p.ObjectMeta, i)
+			p.Annotations = map[string]string{
+				annotation.Objects: "db-username,db-password", annotation.ServiceAccount: "web", annotation.Content: "0123456701234567-1",
+				annotation.Dependencies: `{"v":1,"secretProviderClass":"` + class + `","vault":"shop-kv","tenantID":"11111111-1111-1111-1111-111111111111","clientID":"11111111-1111-1111-1111-111111111111","objects":["secret/db-username","secret/db-password"]}`,
+			}
+			p.Spec.ServiceAccountName, p.Spec.NodeName = "web", fmt.Sprint("node-", i/100)
+			return c.add(sent(b, p, &corev1.Pod{}), digests)
 		},
 		"status": func(c *caches, i int) error {
-			return c.add(sent(b, podStatus(fmt.Sprintf("web-%d-5d8f7c9b6d-x%04d", i/4, i), "keyroll-0123456789abcdef0123456789abcdef", "v1", 1, noon), &secretsstore.SecretProviderClassPodStatus{}), digests)
+			s := podStatus(fmt.Sprintf("web-%d%s-x%04d", i/4, hash, i), class, "0123456789abcdef0123456789abcdef", 1, noon)
+			uid(&s.ObjectMeta, i)
+			return c.add(sent(b, s, &secretsstore.SecretProviderClassPodStatus{}), digests)
 		},
 		"deployment": func(c *caches, i int) error {
-			return c.add(sent(b, deployment(func(d *appsv1.Deployment) { d.Name = fmt.Sprint("web-", i) }), &appsv1.Deployment{}), digests)
+			return c.add(sent(b, deployment(func(d *appsv1.Deployment) {
+				d.Name = fmt.Sprint("web-", i)
+				uid(&d.ObjectMeta, i)
+				d.Spec.Template.Annotations = map[string]string{annotation.Objects: "db-username,db-password", annotation.ServiceAccount: "web"}
+			}), &appsv1.Deployment{}), digests)
 		},
 		"replicaset": func(c *caches, i int) error {
-			return c.add(sent(b, replicaSet(fmt.Sprintf("web-%d-5d8f7c9b6d", i), "1"), &appsv1.ReplicaSet{}), digests)
+			r := replicaSet(fmt.Sprint("web-", i, hash), "1")
+			uid(&r.ObjectMeta, i)
+			r.OwnerReferences[0].UID = types.UID(fmt.Sprintf("9d2f6f0e-3c1b-4c55-9a57-%012d", i))
+			return c.add(sent(b, r, &appsv1.ReplicaSet{}), digests)
 		},
 	}
 	for name, add := range kinds {

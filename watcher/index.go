@@ -15,7 +15,7 @@ const (
 	byOwner     = "owner"              // pods, revisions and workloads by the UID of their controller
 	byClass     = "class"              // pods and statuses by namespace/class
 	bySecret    = "secret"             // pods, classes and workloads by namespace/Secret
-	byPod       = "pod"                // statuses by namespace/pod
+	byPod       = "pod"                // mount failures by the pod's UID
 	byNode      = "node"               // pods of DaemonSets by node
 )
 
@@ -35,7 +35,6 @@ var (
 		byNode:   indexed(nodeOfDaemon),
 	}
 	statusIndexes = cache.Indexers{
-		byPod:   indexed(func(s *status) []string { return []string{path(s.Namespace, s.pod)} }),
 		byClass: indexed(func(s *status) []string { return []string{path(s.Namespace, s.class)} }),
 	}
 	classIndexes  = cache.Indexers{byNamespace: cache.MetaNamespaceIndexFunc, bySecret: indexed(secretsOfClass)}

@@ -16,14 +16,14 @@ import (
 
 // pod is the view of a Pod.
 type pod struct {
-	metav1.ObjectMeta
+	object
 
 	owner     owner
 	revision  string // label controller-revision-hash
 	record    string // annotation keyroll.dev/dependencies
 	stamp     string // annotation keyroll.dev/content
 	injected  bool
-	asked     map[string]string // annotations that ask Keyroll for something
+	asked     map[string]string // annotations that ask Keyroll for something, where they are read: see wishes
 	account   string            // ServiceAccount
 	principal bool              // reads the vault with credentials of its own
 	classes   []string
@@ -55,7 +55,7 @@ func ownerOf(m *metav1.ObjectMeta) owner {
 	if ref == nil {
 		return owner{}
 	}
-	return owner{apiVersion: ref.APIVersion, kind: ref.Kind, name: ref.Name, uid: ref.UID}
+	return owner{apiVersion: shared(ref.APIVersion), kind: shared(ref.Kind), name: shared(ref.Name), uid: shared(ref.UID)}
 }
 
 // loose reports whether no template that could be stamped stands behind the
@@ -66,7 +66,7 @@ func (p *pod) loose(c *caches) bool {
 
 // alone is the pod seen as a workload that nobody can roll.
 func (p *pod) alone() *workload {
-	w := &workload{ObjectMeta: p.ObjectMeta, kind: pods, owner: p.owner, fixed: true, template: p.asked, account: p.account, replicas: 1}
+	w := &workload{ObjectMeta: p.meta(), kind: pods, owner: p.owner, fixed: true, template: p.asked, account: p.account, replicas: 1}
 	w.settings, _ = annotation.Parse(p.asked)
 	return w
 }
@@ -80,25 +80,39 @@ func (p *pod) missed() bool {
 
 func slimPod(p *corev1.Pod) *pod {
 	uses := referencesOf(&p.Spec)
-	return &pod{
-		ObjectMeta: identity(&p.ObjectMeta),
-		owner:      ownerOf(&p.ObjectMeta),
-		revision:   p.Labels[appsv1.ControllerRevisionHashLabelKey],
-		record:     p.Annotations[annotation.Dependencies],
-		stamp:      p.Annotations[annotation.Content],
-		injected:   p.Labels[annotation.InjectedLabel] == "true",
-		asked:      keep(p.Annotations, annotation.IsInput),
-		account:    p.Spec.ServiceAccountName,
-		principal:  uses.principal,
-		classes:    uses.classes,
-		secrets:    uses.secrets,
-		finished:   p.DeletionTimestamp != nil || p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed,
-		ready:      isReady(p),
-		ordinal:    ordinalOf(p),
-		node:       p.Spec.NodeName,
-		started:    startedOf(p, uses.consumers),
-		trouble:    troubleOf(p),
+	slim := &pod{
+		object:    objectOf(&p.ObjectMeta),
+		owner:     ownerOf(&p.ObjectMeta),
+		revision:  shared(p.Labels[appsv1.ControllerRevisionHashLabelKey]),
+		record:    shared(p.Annotations[annotation.Dependencies]),
+		stamp:     shared(p.Annotations[annotation.Content]),
+		injected:  p.Labels[annotation.InjectedLabel] == "true",
+		account:   shared(p.Spec.ServiceAccountName),
+		principal: uses.principal,
+		classes:   uses.classes,
+		secrets:   uses.secrets,
+		finished:  p.DeletionTimestamp != nil || p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed,
+		ready:     isReady(p),
+		ordinal:   ordinalOf(p),
+		node:      shared(p.Spec.NodeName),
+		started:   startedOf(p, uses.consumers),
+		trouble:   troubleOf(p),
 	}
+	slim.asked = slim.wishes(p)
+	return slim
+}
+
+// wishes are the annotations of a pod that speaks for itself: one that was not
+// injected, or that no template stands behind. Of all others, which are most,
+// the template's are read.
+func (p *pod) wishes(full *corev1.Pod) map[string]string {
+	if p.injected {
+		switch p.owner.groupKind() {
+		case replicaSets.GroupKind(), statefulSets.GroupKind(), daemonSets.GroupKind():
+			return nil
+		}
+	}
+	return keep(full.Annotations, annotation.IsInput)
 }
 
 func isReady(p *corev1.Pod) bool {

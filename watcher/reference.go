@@ -33,9 +33,17 @@ type source struct {
 	secrets []string
 }
 
+// take notes a Secret, by the way that binds most.
+func (r *references) take(secret string, how use) {
+	if r.secrets == nil {
+		r.secrets = map[string]use{}
+	}
+	r.secrets[shared(secret)] = max(r.secrets[secret], how)
+}
+
 // referencesOf reads a pod spec, init containers included.
 func referencesOf(spec *corev1.PodSpec) references {
-	r := references{secrets: map[string]use{}, consumers: map[string]bool{}}
+	r := references{consumers: map[string]bool{}}
 	volumes := map[string]source{}
 	for i := range spec.Volumes {
 		volumes[spec.Volumes[i].Name] = sourceOf(&spec.Volumes[i])
@@ -55,7 +63,7 @@ func referencesOf(spec *corev1.PodSpec) references {
 	for i := range spec.Volumes {
 		v := &spec.Volumes[i]
 		if class := volumes[v.Name].class; class != "" && mounted[v.Name] {
-			r.classes = append(r.classes, class)
+			r.classes = append(r.classes, shared(class))
 			r.principal = r.principal || v.CSI.NodePublishSecretRef != nil
 		}
 	}
@@ -67,12 +75,14 @@ func (r *references) addContainer(c *corev1.Container, volumes map[string]source
 	takes := false
 	for _, from := range c.EnvFrom {
 		if from.SecretRef != nil {
-			r.secrets[from.SecretRef.Name], takes = fixed, true
+			r.take(from.SecretRef.Name, fixed)
+			takes = true
 		}
 	}
 	for _, env := range c.Env {
 		if env.ValueFrom != nil && env.ValueFrom.SecretKeyRef != nil {
-			r.secrets[env.ValueFrom.SecretKeyRef.Name], takes = fixed, true
+			r.take(env.ValueFrom.SecretKeyRef.Name, fixed)
+			takes = true
 		}
 	}
 	for _, mount := range c.VolumeMounts {
@@ -83,7 +93,7 @@ func (r *references) addContainer(c *corev1.Container, volumes map[string]source
 			how = fixed
 		}
 		for _, secret := range from.secrets {
-			r.secrets[secret] = max(r.secrets[secret], how)
+			r.take(secret, how)
 		}
 	}
 	return takes

@@ -20,7 +20,7 @@ import (
 
 // status is the view of a SecretProviderClassPodStatus.
 type status struct {
-	metav1.ObjectMeta
+	object
 
 	pod      string // its name
 	class    string
@@ -37,16 +37,16 @@ type versions map[string]string
 // slimStatus views a status as a part of what else was reported.
 func (r *reported) slimStatus(s *secretsstore.SecretProviderClassPodStatus) *status {
 	slim := &status{
-		ObjectMeta: identity(&s.ObjectMeta),
-		pod:        s.Status.PodName,
-		class:      s.Status.SecretProviderClassName,
-		target:     targetOf(s.Status.TargetPath),
-		changed:    writtenBy(s.ManagedFields, secretsstore.FieldManager),
-		versions:   r.share(s.Status.Objects),
+		object:   objectOf(&s.ObjectMeta),
+		pod:      s.Status.PodName,
+		class:    shared(s.Status.SecretProviderClassName),
+		target:   targetOf(s.Status.TargetPath),
+		changed:  writtenBy(s.ManagedFields, secretsstore.FieldManager),
+		versions: r.share(s.Status.Objects),
 	}
 	for _, ref := range s.OwnerReferences {
 		if ref.Kind == "Pod" {
-			slim.owner = ref.UID
+			slim.owner = shared(ref.UID)
 		}
 	}
 	return slim
@@ -108,7 +108,7 @@ func targetOf(path string) types.UID {
 	parts := strings.FieldsFunc(path, func(r rune) bool { return r == '/' || r == '\\' })
 	for i := len(parts) - 2; i > 0; i-- {
 		if parts[i] == "volumes" && i >= 2 && parts[i-2] == "pods" {
-			return types.UID(parts[i-1])
+			return shared(types.UID(parts[i-1])) // not a part of the path, which would be kept
 		}
 	}
 	return ""

@@ -118,10 +118,10 @@ func (c *Controller) podChanged(before, after *pod) {
 	if before != nil && after != nil && before.UID == after.UID && before.finished == after.finished {
 		return
 	}
-	for _, s := range c.caches.statuses.by(byPod, path(last.Namespace, last.Name)) {
-		c.caches.refile(s)
-	}
 	for _, name := range last.classes {
+		if s := c.caches.mountOf(last, name); s != nil {
+			c.caches.refile(s)
+		}
 		c.mountsChanged(last.Namespace, name)
 	}
 }
