@@ -41,6 +41,9 @@ var suites = []suite{
 // small is for trying the bench itself.
 var small = flag.Bool("small", false, "measure with a tenth of the objects")
 
+// logs keeps what would go away with the clusters.
+var logs = flag.String("logs", "", "`folder` for the logs of all processes and for profiles of the watcher's memory")
+
 // scaled is a number of objects.
 func scaled(n int) int {
 	if *small {

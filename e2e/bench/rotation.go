@@ -27,7 +27,13 @@ type size struct{ workloads, pods int }
 func (s size) String() string { return fmt.Sprintf("%d workloads of %d pods", s.workloads, s.pods) }
 
 // unpaced is a watcher that waits for nothing but the API server.
-var unpaced = []string{"--max-parallel=0", "--settle=0s"}
+func unpaced() []string {
+	args := []string{"--max-parallel=0", "--settle=0s"}
+	if *logs != "" {
+		args = append(args, "--pprof")
+	}
+	return args
+}
 
 // parallel is how many requests the bench has under way at once.
 const parallel = 32
@@ -42,12 +48,12 @@ func rotation(ctx context.Context, r *report) error {
 	for i := range 16 {
 		nodes = append(nodes, fmt.Sprintf("node-%d", i+1))
 	}
-	c, err := cluster.Start(ctx, cluster.Options{Nodes: len(nodes), AuditPolicy: true, Out: r.progress})
+	c, err := cluster.Start(ctx, cluster.Options{Nodes: len(nodes), AuditPolicy: true, LogDir: *logs, Out: r.progress})
 	if err != nil {
 		return err
 	}
 	defer c.Stop()
-	w, err := world.New(ctx, c, nodes, world.Options{Timings: driver.Manual(), Install: install.Options{WatcherArgs: unpaced}})
+	w, err := world.New(ctx, c, nodes, world.Options{Timings: driver.Manual(), Install: install.Options{WatcherArgs: unpaced()}})
 	if err != nil {
 		return err
 	}

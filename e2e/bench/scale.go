@@ -53,7 +53,7 @@ type stage struct {
 }
 
 func newStage(ctx context.Context, r *report) (*stage, error) {
-	c, err := cluster.Start(ctx, cluster.Options{APIOnly: true, AuditPolicy: true, Out: r.progress})
+	c, err := cluster.Start(ctx, cluster.Options{APIOnly: true, AuditPolicy: true, LogDir: *logs, Out: r.progress})
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +86,7 @@ func (s *stage) set(ctx context.Context) error {
 	if err := model.Install(ctx); err != nil {
 		return err
 	}
-	if s.keyroll, err = install.Apply(ctx, s.Cluster, install.Options{WatcherArgs: unpaced}); err != nil {
+	if s.keyroll, err = install.Apply(ctx, s.Cluster, install.Options{WatcherArgs: unpaced()}); err != nil {
 		return err
 	}
 	webhook, err := s.keyroll.StartWebhook(ctx)
@@ -110,6 +110,9 @@ func (s *stage) idle(ctx context.Context) error {
 	}
 	now, err := memoryOf(watcher.Pid())
 	if err != nil {
+		return err
+	}
+	if err := saveHeap(ctx, watcher, "empty cluster"); err != nil {
 		return err
 	}
 	s.report.add(figure{what: "empty cluster: memory of the watcher", unit: "MiB", ours: now, held: atMost(30)})
@@ -183,7 +186,7 @@ func (s *stage) measure(ctx context.Context, l *lot, what string, b bounds) erro
 	if err := s.rotate(ctx, l, what, bare, b); err != nil {
 		return err
 	}
-	if err := s.used(watcher, what, b.memory); err != nil {
+	if err := s.used(ctx, watcher, what, b.memory); err != nil {
 		return err
 	}
 	return watcher.Stop()
@@ -192,6 +195,10 @@ func (s *stage) measure(ctx context.Context, l *lot, what string, b bounds) erro
 func (s *stage) writeNamespaces(ctx context.Context, l *lot) error {
 	for i := 0; i < l.workloads; i += max(perNamespace, l.classSize) {
 		if err := prepare(ctx, s.Cluster, l.namespace(i)); err != nil {
+			return err
+		}
+		standard := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "default"}} // a controller's work
+		if _, err := s.kube.CoreV1().ServiceAccounts(l.namespace(i)).Create(ctx, standard, metav1.CreateOptions{}); err != nil {
 			return err
 		}
 	}
@@ -274,7 +281,10 @@ func (s *stage) rotate(ctx context.Context, l *lot, what string, bare time.Durat
 }
 
 // used tells of memory and CPU of a watcher so far.
-func (s *stage) used(watcher *install.Process, what string, held float64) error {
+func (s *stage) used(ctx context.Context, watcher *install.Process, what string, held float64) error {
+	if err := saveHeap(ctx, watcher, what); err != nil {
+		return err
+	}
 	peak, err := peakOf(watcher.Pid())
 	if err != nil {
 		return err

@@ -1,0 +1,41 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"keyroll.dev/e2e/install"
+)
+
+// saveHeap keeps what a process holds in memory, for go tool pprof, if logs are kept.
+func saveHeap(ctx context.Context, p *install.Process, what string) error {
+	if *logs == "" {
+		return nil
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.ObserveAddress()+"/debug/pprof/heap?gc=1", nil)
+	if err != nil {
+		return err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close() //nolint:errcheck // only read
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("profile of %s: %s", p.Name(), response.Status)
+	}
+	file, err := os.Create(filepath.Join(*logs, strings.ReplaceAll(what, " ", "-")+".heap"))
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(file, response.Body); err != nil {
+		_ = file.Close()
+		return err
+	}
+	return file.Close()
+}
