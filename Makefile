@@ -37,8 +37,8 @@ test: ## all tests, with Go alone; the first run builds a Kubernetes control pla
 	$(GO) -C e2e test -p 1 -count=1 -timeout 60m ./...
 
 .PHONY: soak
-soak: ## what make test leaves out, for long: stories of watcher and API server lost, 100,000 simulated sequences
-	KEYROLL_SOAK=1 $(GO) -C e2e test -timeout 60m -count=1 ./stories
+soak: ## what make test leaves out, for long: faults under load, attacks, stories of watcher and API server lost, 100,000 simulated sequences
+	KEYROLL_SOAK=1 $(GO) -C e2e test -p 1 -v -timeout 60m -count=1 ./soak ./stories
 	$(GO) test -timeout 2h -count=1 -run '^Test(OneThingAtATime|RotationsAndFaults|AnythingGoes)$$' ./watcher/rollout -sequences 100000
 
 .PHONY: mutants

@@ -51,7 +51,7 @@ func handOver(t *testing.T, args []string, limit time.Duration, end func(*instal
 	w.start()
 	w.start()
 	leader := w.await("")
-	for range number(5, 1) {
+	for range number(4, 1) {
 		from := time.Now()
 		end(w.byName[leader])
 		next := w.await(leader)
