@@ -182,7 +182,13 @@ func (r *Reader) Member(name string, value func()) {
 	})
 }
 
-// List reads a list, each element by a call of element.
+// maxElements is how long a list that is read may be. An element can be written
+// in three bytes; what is made of it, in memory and in an answer, is a hundred
+// times as large.
+const maxElements = 10_000
+
+// List reads a list, each element by a call of element. One of more than 10,000
+// elements is an error.
 func List[T any](r *Reader, list *[]T, element func(*T)) {
 	if r.Null() {
 		*list = nil
@@ -194,6 +200,13 @@ func List[T any](r *Reader, list *[]T, element func(*T)) {
 	r.token()
 	n := 0
 	for ; r.more(jsontext.KindEndArray); n++ {
+		if n == maxElements {
+			r.Fail(fmt.Errorf("%s is one of more than %d elements", place(r.decoder.StackPointer()), maxElements))
+			for r.more(jsontext.KindEndArray) {
+				r.Skip()
+			}
+			break
+		}
 		if n >= cap(*list) {
 			const first = 4
 			*list = slices.Grow(*list, max(first, n))

@@ -216,6 +216,7 @@ func TestErrorTellsThePlace(t *testing.T) {
 		"an element":           {`{"things":[{},{"flag":"x"}]}`, "/things/1/flag is not true or false"},
 		"the first of several": {`{"flag":1,"name":1}`, "/flag is not true or false"},
 		"a list":               {`{"things":7}`, "/things is not a list"},
+		"a list without end":   {`{"things":[{}` + strings.Repeat(",{}", maxElements) + `]}`, "/things/9999 is one of more than 10000 elements"},
 		"a name of any length": {`{"labels":{"` + strings.Repeat("x", 1000) + `":1}}`, "/labels/" + strings.Repeat("x", 192) + "… is not a string"},
 		"syntax":               {`{"name":1`, "is not JSON"},
 	}
