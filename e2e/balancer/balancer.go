@@ -27,6 +27,9 @@ const (
 	startInterval = 50 * time.Millisecond
 	// probeTimeout is how long a probe may take.
 	probeTimeout = time.Second
+	// lateProbes is how many probes must be late, one after the other, until a
+	// replica counts as not ready: the failureThreshold of our Deployments.
+	lateProbes = 2
 	// dialTimeout is as long as the API server waits for a webhook.
 	dialTimeout = 5 * time.Second
 )
@@ -35,7 +38,7 @@ const (
 type Replica struct {
 	Address string                      // host:port where it takes connections
 	Ready   func(context.Context) error // its readiness probe
-	Gone    <-chan struct{}             // closed when it has ended for good; it is forgotten at the next probe
+	Gone    <-chan struct{}             // closed when it has ended for good; it is forgotten within ProbeInterval
 }
 
 // Balancer listens until Close.
@@ -81,12 +84,20 @@ func (b *Balancer) Close() {
 func (b *Balancer) Add(r Replica) {
 	b.running.Go(func() {
 		defer b.setReady(r.Address, false)
-		for b.probe(r) {
+		for late := 0; ; {
+			if err, inTime := b.probe(r); inTime {
+				late = 0
+				b.setReady(r.Address, err == nil)
+			} else if late++; late >= lateProbes {
+				b.setReady(r.Address, false)
+			}
 			pause := startInterval
 			if b.Serves(r.Address) {
 				pause = ProbeInterval
 			}
 			select {
+			case <-r.Gone:
+				return
 			case <-b.probes.Done():
 				return
 			case <-time.After(pause):
@@ -95,17 +106,12 @@ func (b *Balancer) Add(r Replica) {
 	})
 }
 
-// probe looks at a replica once and answers whether there is a point in looking again.
-func (b *Balancer) probe(r Replica) bool {
+// probe looks at a replica once.
+func (b *Balancer) probe(r Replica) (err error, inTime bool) {
 	ctx, cancel := context.WithTimeout(b.probes, probeTimeout)
 	defer cancel()
-	b.setReady(r.Address, r.Ready(ctx) == nil)
-	select {
-	case <-r.Gone:
-		return false
-	default:
-		return true
-	}
+	err = r.Ready(ctx)
+	return err, ctx.Err() == nil
 }
 
 func (b *Balancer) setReady(address string, ready bool) {
