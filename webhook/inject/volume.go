@@ -47,7 +47,15 @@ func (s PodSpec) samePath(a, b string) bool {
 	if s.OS != nil && s.OS.Name == "windows" {
 		return windowsPath(a) == windowsPath(b)
 	}
-	return path.Clean("/"+a) == path.Clean("/"+b)
+	return rooted(a) == rooted(b)
+}
+
+// rooted cleans a path. One that is clean already, as nearly all are, is answered as it is.
+func rooted(p string) string {
+	if !strings.HasPrefix(p, "/") {
+		p = "/" + p
+	}
+	return path.Clean(p)
 }
 
 func windowsPath(p string) string {
