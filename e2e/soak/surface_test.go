@@ -34,7 +34,10 @@ func TestTheSurfaceWithstands(t *testing.T) {
 
 	var report strings.Builder
 	report.WriteString("| attack | connections | for | pods meanwhile | refused | p99 | peak memory |\n| --- | --- | --- | --- | --- | --- | --- |\n")
-	for _, a := range attacks {
+	for i, a := range attacks {
+		if !long && i%3 != 2 {
+			continue // each takes as long as the webhook's patience, and make test has less
+		}
 		pods := underAttack(t, a, target, caller.review(), create)
 		peak := peakMemory(t, target)
 		took := pods.until(pods[0].at)
