@@ -90,6 +90,7 @@ type Driver struct {
 
 	mu         sync.Mutex
 	generation Generation
+	rotating   bool
 	stop       context.CancelFunc
 	running    sync.WaitGroup
 }
@@ -119,7 +120,7 @@ func New(cfg Config) (*Driver, error) {
 	}
 	d := &Driver{
 		cfg: cfg, timings: cfg.Timings, azure: azure{cfg.Vault}, kubelet: kubelet,
-		truth: newTruth(), nodes: map[string]*node{}, generation: cfg.Generation,
+		truth: newTruth(), nodes: map[string]*node{}, generation: cfg.Generation, rotating: cfg.RotationEnabled,
 	}
 	for i, name := range cfg.Nodes {
 		d.nodes[name] = newNode(d, name, i)
@@ -247,11 +248,21 @@ func (d *Driver) Restart(ctx context.Context, nodes ...string) error {
 // Switch replaces the driver on all nodes by another generation, as an upgrade
 // or a way back does, CSIDriver object included.
 func (d *Driver) Switch(ctx context.Context, to Generation) error {
+	return d.reinstall(ctx, func() { d.generation = to })
+}
+
+// SetRotation switches rotation on or off, as another value for the driver's
+// chart does: the process on every node is replaced, and the CSIDriver object follows.
+func (d *Driver) SetRotation(ctx context.Context, enabled bool) error {
+	return d.reinstall(ctx, func() { d.rotating = enabled })
+}
+
+func (d *Driver) reinstall(ctx context.Context, change func()) error {
 	if err := d.StopPlugin(ctx); err != nil {
 		return err
 	}
 	d.mu.Lock()
-	d.generation = to
+	change()
 	d.mu.Unlock()
 	if err := d.installDriver(ctx); err != nil {
 		return err
@@ -357,5 +368,12 @@ func (d *Driver) republishes() bool {
 	if d.cfg.RequiresRepublish != nil {
 		return *d.cfg.RequiresRepublish
 	}
-	return d.gen() == Republishing && d.cfg.RotationEnabled
+	return d.gen() == Republishing && d.rotates()
+}
+
+// rotates reports the driver's --enable-secret-rotation.
+func (d *Driver) rotates() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.rotating
 }

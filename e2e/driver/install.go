@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	storagev1 "k8s.io/api/storage/v1"
@@ -111,7 +112,9 @@ func poll(ctx context.Context, done func() bool) error {
 // installDriver writes the CSIDriver object as the chart of the generation does.
 func (d *Driver) installDriver(ctx context.Context) error {
 	want := &storagev1.CSIDriver{
-		ObjectMeta: metav1.ObjectMeta{Name: Name},
+		ObjectMeta: metav1.ObjectMeta{Name: Name, Labels: map[string]string{
+			"app.kubernetes.io/version": strings.TrimPrefix(d.gen().String(), "v"),
+		}},
 		Spec: storagev1.CSIDriverSpec{
 			AttachRequired:       ptr.To(false),
 			PodInfoOnMount:       ptr.To(true),
@@ -134,6 +137,7 @@ func (d *Driver) installDriver(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	have.Labels = want.Labels
 	have.Spec.RequiresRepublish = want.Spec.RequiresRepublish
 	have.Spec.TokenRequests = want.Spec.TokenRequests
 	have.Spec.ServiceAccountTokenInSecrets = want.Spec.ServiceAccountTokenInSecrets

@@ -76,7 +76,7 @@ func (*polling) write(ctx context.Context, p *plugin, secret *corev1.Secret) err
 // the same moment: their first turns are spread over one interval.
 func (m *polling) run(ctx context.Context, p *plugin) {
 	defer m.events.end()
-	if !p.d.cfg.RotationEnabled {
+	if !p.d.rotates() {
 		return
 	}
 	var worker sync.WaitGroup

@@ -19,7 +19,7 @@ type republishing struct{}
 // anything is mounted. What goes wrong behind the class is hidden from the
 // kubelet once the volume is mounted, files and status then need not agree.
 func (republishing) publish(ctx context.Context, p *plugin, r publishRequest) error {
-	v, rotates := p.node.volume(r.target()), p.d.cfg.RotationEnabled
+	v, rotates := p.node.volume(r.target()), p.d.rotates()
 	if written := v.modified(); rotates && !written.IsZero() && p.node.now().Before(written.Add(p.d.timings.PollInterval)) {
 		return nil
 	}

@@ -46,8 +46,8 @@ type Options struct {
 // FastWatcher shortens what a story would have to wait for: the lease of a
 // watcher that was killed, and the window that gathers what rotates together.
 var FastWatcher = []string{
-	"--lease-duration=3s", "--renew-deadline=2s", "--retry-period=500ms",
-	"--settle=500ms",
+	"--lease-duration=5s", "--renew-deadline=4s", "--retry-period=500ms",
+	"--settle=500ms", "--rotation-interval=2s",
 }
 
 // Installation is Keyroll in a cluster.
@@ -207,7 +207,7 @@ func (i *Installation) startWebhook(ctx context.Context, binary string, env, ext
 
 // StartWatcher starts a replica of the watcher, which leads or stands by.
 func (i *Installation) StartWatcher(ctx context.Context, extraArgs ...string) (*Process, error) {
-	return i.start(ctx, watcherName, i.binaries[watcherName], nil, slices.Concat(i.options.WatcherArgs, extraArgs))
+	return i.start(ctx, watcherName, i.binaries[watcherName], nil, slices.Concat(i.watcherArgs(), extraArgs))
 }
 
 // StartReady starts a webhook and a watcher, and returns when both are ready.
@@ -291,8 +291,8 @@ func (i *Installation) stopAll() {
 	all.Wait()
 }
 
-// failing is the part of *testing.T that ShowLogs needs.
-type failing interface {
+// Failing is the part of *testing.T that ShowLogs needs.
+type Failing interface {
 	Cleanup(func())
 	Failed() bool
 	Logf(format string, args ...any)
@@ -301,7 +301,7 @@ type failing interface {
 
 // ShowLogs prints the end of our processes' logs if the test fails. Those that
 // ended by themselves are told in any case.
-func (i *Installation) ShowLogs(t failing) {
+func (i *Installation) ShowLogs(t Failing) {
 	t.Helper()
 	const lines = 60
 	t.Cleanup(func() {
