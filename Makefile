@@ -23,7 +23,7 @@ VARIANTS  = $(wildcard manifests/testdata/*.values.yaml)
 .DEFAULT_GOAL := help
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 # One package of the end-to-end tests at a time: each boots a control plane of its own.
 # -count=1: what they run and read beyond their own module, go test does not look at
@@ -37,13 +37,20 @@ test: ## all tests, with Go alone; the first run builds a Kubernetes control pla
 	$(GO) -C e2e test -p 1 -count=1 -timeout 60m ./...
 
 .PHONY: soak
-soak: ## what make test leaves out, for long: faults under load, attacks, stories of watcher and API server lost, 100,000 simulated sequences
-	KEYROLL_SOAK=1 $(GO) -C e2e test -p 1 -v -timeout 60m -count=1 ./soak ./stories
+soak: ## what make test leaves out, for long: faults under load, attacks, stories at their full length and from outside, 100,000 simulated sequences
+	KEYROLL_SOAK=1 $(GO) -C e2e test -p 1 -v -timeout 90m -count=1 ./soak ./stories ./demo
 	$(GO) test -timeout 2h -count=1 -run '^Test(OneThingAtATime|RotationsAndFaults|AnythingGoes)$$' ./watcher/rollout -sequences 100000
 
 .PHONY: mutants
 mutants: ## negate every condition of the decision core, one at a time: a test must notice (half an hour)
 	$(GO) test -tags mutation -timeout 4h -count=1 -v -run '^TestMutation$$' ./watcher/rollout
+
+# Which of them: each waits for minutes until a real driver has polled.
+RUN ?= ^TestRotat
+.PHONY: e2e-cluster
+e2e-cluster: ## the stories of rotation on the cluster of KUBECONFIG, with its real driver and vault: docs/testing.md
+	@test -n "$$KUBECONFIG" && test -n "$$E2E_ROTATE" || { echo "KUBECONFIG or E2E_ROTATE is not set: see docs/testing.md"; exit 1; }
+	$(GO) -C e2e test -timeout 12h -count=1 -v ./stories -run '$(RUN)'
 
 .PHONY: demo
 demo: ## inject, rotate and roll on a real control plane; KEEP=1 leaves it running

@@ -188,7 +188,7 @@ func (f *fleet) incomplete(ctx context.Context) (int, error) {
 // rotated measures the bare patches, and then the rotation.
 func (f *fleet) rotated(ctx context.Context, r *report) error {
 	r.say("patch %s without a watcher", f.size)
-	if err := f.StopWatcher(); err != nil {
+	if err := f.StopWatcher(ctx); err != nil {
 		return err
 	}
 	bare, err := f.patchAll(ctx)

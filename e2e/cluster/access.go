@@ -17,7 +17,11 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
-const nameAdmin = "admin"
+const (
+	nameAdmin   = "admin"
+	nameKubectl = "kubectl"
+	userAgent   = "keyroll-e2e"
+)
 
 // users are those who come with a certificate. kwok may do what nodes do, for
 // all nodes at once, which no built-in role allows.
@@ -49,7 +53,7 @@ func (c *Cluster) writeKubeconfigs() error {
 		return err
 	}
 	admin.QPS = -1 // no limit: a story should not wait for itself
-	admin.UserAgent = "keyroll-e2e"
+	admin.UserAgent = userAgent
 	c.admin = admin
 	c.client, err = kubernetes.NewForConfig(admin)
 	return err
@@ -77,7 +81,12 @@ func (c *Cluster) Admin() *rest.Config { return rest.CopyConfig(c.admin) }
 func (c *Cluster) Client() kubernetes.Interface { return c.client }
 
 // Kubeconfig is the path of Admin's kubeconfig, good as long as the cluster runs.
-func (c *Cluster) Kubeconfig() string { return c.kubeconfigOf(nameAdmin) }
+func (c *Cluster) Kubeconfig() string {
+	if c.adopted != nil {
+		return c.adopted.kubeconfig
+	}
+	return c.kubeconfigOf(nameAdmin)
+}
 
 // Kubectl runs kubectl as admin and returns what it printed on standard output.
 // The error holds what it printed on standard error.
@@ -94,7 +103,11 @@ func (c *Cluster) Kubectl(ctx context.Context, args ...string) (string, error) {
 // KubectlCommand is for who needs more: standard input, the warnings on
 // standard error, or output as it comes.
 func (c *Cluster) KubectlCommand(ctx context.Context, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, c.Bin("kubectl"), args...)
+	cmd := exec.CommandContext(ctx, c.Bin(nameKubectl), args...)
+	if c.adopted != nil {
+		cmd.Env = c.adopted.environment()
+		return cmd
+	}
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+c.Kubeconfig(), "HOME="+c.run.dir, "KUBECACHEDIR="+c.run.path("kubectl-cache"))
 	return cmd
 }

@@ -8,6 +8,7 @@
 //	           -> controller manager, scheduler, kwok -> nodes, ready
 //	Stop       everything ends; so it does when the context ends, when the test
 //	           panics, and (on Linux) when the test is killed
+//	Adopt      or none of this: a cluster that runs already, of somebody else
 //
 // RBAC is on, all default admission plugins are, and ServiceAccount tokens are
 // real, so that what runs against the cluster under a ServiceAccount of the
@@ -49,6 +50,7 @@ type Cluster struct {
 	logs    string
 	ports   ports
 	ca      *authority
+	adopted *adopted // nil: all of it is ours
 	admin   *rest.Config
 	client  kubernetes.Interface
 
@@ -203,7 +205,9 @@ func (c *Cluster) Stop() {
 			p.Kill()
 		}
 	}
-	c.run.remove()
+	if c.adopted == nil {
+		c.run.remove()
+	}
 }
 
 // AtStop has f called when the cluster stops, while its API server still
@@ -326,4 +330,9 @@ func FreePorts(n int) ([]int, error) {
 func (c *Cluster) LogDir() string { return c.logs }
 
 // Bin is the path of one of the control plane's binaries.
-func (c *Cluster) Bin(name string) string { return filepath.Join(c.bin, name) }
+func (c *Cluster) Bin(name string) string {
+	if c.adopted != nil && name == nameKubectl {
+		return c.adopted.kubectl
+	}
+	return filepath.Join(c.bin, name)
+}

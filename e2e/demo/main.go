@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"keyroll.dev/e2e/cluster"
@@ -61,28 +62,49 @@ var nodes = []string{"node-1", "node-2", "node-3"}
 
 // stay keeps the world until the context ends, and rotates on request.
 func stay(ctx context.Context, s *stage, in io.Reader) error {
+	door, err := s.open(ctx)
+	if err != nil {
+		return err
+	}
 	s.say("Left running. In another terminal:")
 	s.printf("export KUBECONFIG=%s PATH=%s:$PATH\n", s.world.Kubeconfig(), filepath.Dir(s.world.Bin("kubectl")))
 	s.printf(`
-Three things to try:
+Four things to try:
   1. rotate again:         press Enter here, then kubectl -n %[1]s rollout history deployment web
   2. break an annotation:  kubectl -n %[1]s annotate --overwrite deployment web keyroll.dev/objects=db_password
   3. restart the watcher:  kill %[2]d (it is started again); nothing rolls
-
-Ctrl-C ends everything.
+  4. tell the stories of rotation to this cluster as to any other (docs/testing.md): make e2e-cluster, with
 `, namespace, s.world.Watcher.Pid())
-	enter := lines(ctx, in)
+	for _, variable := range door.variables() {
+		name, value, _ := strings.Cut(variable, "=")
+		s.printf("       export %s='%s'\n", name, value)
+	}
+	s.printf("\nCtrl-C ends everything.\n")
+	return s.attend(ctx, door, lines(ctx, in))
+}
+
+// attend does what it is asked for, and starts a watcher again that has ended
+// without being asked to.
+func (s *stage) attend(ctx context.Context, door *outside, enter <-chan struct{}) error {
+	ended := s.world.Watcher.Done()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-s.world.Watcher.Done():
+		case r := <-door.watcher:
+			r.done <- s.serve(ctx, r)
+			ended = s.world.Watcher.Done()
+			if !r.run {
+				ended = nil
+			}
+		case <-ended:
 			if ctx.Err() != nil {
 				return nil
 			}
 			if err := s.world.StartWatcher(ctx); err != nil {
 				return errors.Join(errors.New("the watcher does not start again"), err)
 			}
+			ended = s.world.Watcher.Done()
 			s.say("The watcher runs again, as process %d", s.world.Watcher.Pid())
 		case _, more := <-enter:
 			if !more {

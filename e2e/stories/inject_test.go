@@ -23,12 +23,11 @@ import (
 // The namespace can be changed before it is created.
 func prepare(t *testing.T, ns string, change ...func(*corev1.Namespace)) *story {
 	t.Helper()
-	s := &story{World: shared, t: t, ns: ns, vault: "kv-" + strings.TrimSuffix(fmt.Sprintf("%.20s", ns), "-")}
-	s.Keyroll.ShowLogs(t)
+	s := newStory(t, ns)
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
-		Name:        ns,
+		Name:        s.ns,
 		Labels:      map[string]string{annotation.InjectionLabel: annotation.InjectionEnabled},
-		Annotations: map[string]string{annotation.Vault: s.vault, annotation.TenantID: tenantID},
+		Annotations: map[string]string{annotation.Vault: s.vault, annotation.TenantID: s.Identity.TenantID},
 	}}
 	for _, f := range change {
 		f(namespace)
@@ -37,14 +36,14 @@ func prepare(t *testing.T, ns string, change ...func(*corev1.Namespace)) *story 
 		t.Fatal(err)
 	}
 	s.account(&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{
-		Name: account, Annotations: map[string]string{annotation.IdentityClientID: clientID},
+		Name: account, Annotations: map[string]string{annotation.IdentityClientID: s.Identity.ClientID},
 	}})
 	s.allow()
 	s.rotate("db-username")
 	s.rotate("db-password")
 	// Pods that name no account wait for this one, which a controller makes.
 	eventually(t, "the namespace has its default account", func(ctx context.Context) string {
-		_, err := s.Client().CoreV1().ServiceAccounts(ns).Get(ctx, "default", metav1.GetOptions{})
+		_, err := s.Client().CoreV1().ServiceAccounts(s.ns).Get(ctx, "default", metav1.GetOptions{})
 		return text(err)
 	})
 	return s

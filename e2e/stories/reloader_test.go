@@ -133,7 +133,7 @@ func readSecret(d *appsv1.Deployment, secret, variable, key string) {
 // mountAndEnv mounts a class and reads the Secret that it fills.
 func mountAndEnv(s *story, d *appsv1.Deployment) (env map[string]string) {
 	s.class("app", map[string]any{
-		"provider": "azure", "parameters": s.parameters("array:\n" + object("db-username", "") + object("db-password", "")),
+		"provider": "azure", "parameters": s.parameters("array:\n" + s.object("db-username", "") + s.object("db-password", "")),
 		"secretObjects": []any{map[string]any{
 			"secretName": "app-secrets", "type": "Opaque",
 			"data": []any{map[string]any{"objectName": "db-password", "key": "password"}},
@@ -146,7 +146,7 @@ func mountAndEnv(s *story, d *appsv1.Deployment) (env map[string]string) {
 
 // mountTwo mounts two classes with an object each.
 func mountTwo(s *story, d *appsv1.Deployment) (env map[string]string) {
-	s.class("of-username", map[string]any{"provider": "azure", "parameters": s.parameters("array:\n" + object("db-username", ""))})
+	s.class("of-username", map[string]any{"provider": "azure", "parameters": s.parameters("array:\n" + s.object("db-username", ""))})
 	s.class("of-password", map[string]any{"provider": "azure", "parameters": s.parameters("array:\n" + object("db-password", ""))})
 	mountPlainly(d, "of-username", "of-password")
 	return nil

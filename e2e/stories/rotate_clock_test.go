@@ -16,6 +16,7 @@ import (
 // TestRotateClocks has nodes whose clocks are a minute ahead and a minute
 // behind that of the API server.
 func TestRotateClocks(t *testing.T) {
+	needsModel(t, "set a node's clock")
 	clock := map[string]time.Duration{"ahead": time.Minute, "behind": -time.Minute}
 	off := clocked(t, clock)
 	var f fleet
@@ -43,12 +44,14 @@ func TestRotateClocks(t *testing.T) {
 			}
 		}
 	}
-	f.rotate("db-password")
-	f.settled(t, "rotated")
-	f.rolledSoFar(t, "one rollout", 1)
-	shared.Watcher.Kill()
-	startWatcher(t)
-	f.rolled(t, "a watcher that knows nothing rolls nothing", 0)
+	everyGeneration(t, func(t *testing.T, _ generation) {
+		f.rotate("db-password")
+		f.settled(t, "rotated")
+		f.rolledSoFar(t, "one rollout", 1)
+		killWatcher(t)
+		startWatcher(t)
+		f.rolled(t, "a watcher that knows nothing rolls nothing", 0)
+	}, off.Driver)
 }
 
 // clocked adds nodes with clocks of their own, on which nothing runs that does
@@ -79,7 +82,5 @@ func clocked(t *testing.T, clock map[string]time.Duration) *world.World {
 		t.Fatal(err)
 	}
 	t.Cleanup(d.Stop)
-	w := *shared
-	w.Driver = d
-	return &w
+	return shared.On(d)
 }

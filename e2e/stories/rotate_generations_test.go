@@ -9,11 +9,16 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"keyroll.dev/e2e/driver"
+	"keyroll.dev/e2e/world"
 )
 
 // TestRotateGenerations plays the same with both generations of the driver, and
-// upgrades the driver under running workloads.
+// upgrades the driver under running workloads. What happens to one workload is
+// nothing to the others, so most of it happens at the same time.
 func TestRotateGenerations(t *testing.T) {
+	if shared.Modelled() {
+		ownerKinds(t)
+	}
 	files, env := raise(t, "gen-files"), raise(t, "gen-env")
 	f := fleet{
 		files.deployed(appName, 3, asksForFiles, nil),
@@ -22,7 +27,7 @@ func TestRotateGenerations(t *testing.T) {
 		raise(t, "gen-two").deployedWithTwoClasses(),
 	}
 	many := raise(t, "gen-many")
-	for i := range 20 {
+	for i := range 50 {
 		f = append(f, many.deployed(fmt.Sprintf("web-%d", i), 1, asksForFiles, nil))
 	}
 	spread := fleet{
@@ -33,32 +38,38 @@ func TestRotateGenerations(t *testing.T) {
 	all.settled(t, "deployed")
 	all.rolled(t, "a deployment rolls nothing by itself", 0)
 
-	for _, generation := range []driver.Generation{driver.Polling, driver.Republishing} {
-		t.Run(generation.String(), func(t *testing.T) {
-			if generation != driver.Polling {
-				switchDriver(t, generation)
-				all.rolled(t, "an upgrade of the driver rolls nothing", 0)
-			}
-			f.rotate("db-username", "db-password")
-			f.settled(t, "rotated")
-			f.rolled(t, "two objects rotated together are one rollout", 1)
-			t.Run("a second rotation within the spread", func(t *testing.T) {
-				t.Run("files", func(t *testing.T) {
-					t.Parallel()
-					spread[0].within(t)
-				})
-				t.Run("env", func(t *testing.T) {
-					t.Parallel()
-					if generation == driver.Polling {
-						spread[1].within(t)
-					} else {
+	everyGeneration(t, func(t *testing.T, g generation) {
+		if g.of != driver.Polling {
+			all.rolled(t, "an upgrade of the driver rolls nothing", 0)
+		}
+		t.Run("at once", func(t *testing.T) {
+			for name, part := range map[string]func(*testing.T){
+				"two objects rotated together are one rollout": func(t *testing.T) {
+					f.rotate("db-username", "db-password")
+					f.settled(t, "rotated")
+					f.rolled(t, "one rollout", 1)
+				},
+				"a second rotation within the spread of files": spread[0].within,
+				"a second rotation within the spread of env": func(t *testing.T) {
+					if g.of == driver.Republishing {
 						spread[1].disagree(t)
+					} else {
+						spread[1].within(t)
 					}
+				},
+				"kinds":          func(t *testing.T) { kinds(t, g) },
+				"refused":        func(t *testing.T) { refused(t, g) },
+				"class edited":   func(t *testing.T) { classEdited(t, g) },
+				"there and back": func(t *testing.T) { thereAndBack(t, g) },
+			} {
+				t.Run(name, func(t *testing.T) {
+					t.Parallel()
+					part(t)
 				})
-			})
-			disturb(t, f[1:3])
+			}
 		})
-	}
+		disturb(t, f[1:3])
+	})
 }
 
 // disturb changes Secrets and the driver, but not what they deliver.
@@ -68,29 +79,34 @@ func disturb(t *testing.T, f fleet) {
 	f.rolledSoFar(t, "the driver made it again with equal data", 0)
 	f.each(t, "its Secret is relabelled 100 times", func(t *testing.T, w *target) { w.relabelSecrets(t, 100) })
 	f.rolled(t, "labels are no content", 0)
-	if err := shared.Driver.Restart(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	f.rolled(t, "a restart of the driver changes nothing", 0)
+	t.Run("a restart of the driver changes nothing", func(t *testing.T) {
+		needsModel(t, "restart the driver")
+		if err := shared.Driver.Restart(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		f.rolled(t, "no rollout", 0)
+	})
 }
 
 // within rotates again as soon as a pod of the rollout has started, while one
 // pod lags behind even the first rotation.
 func (w *target) within(t *testing.T) {
-	t.Helper()
+	needsModel(t, "pause a pod's polling")
+	w.t = t
 	f := fleet{w}
 	lagging := w.podNames()[0]
 	w.Driver.Pause(w.ns, lagging)
 	defer w.Driver.Release(w.ns, lagging)
 	second := w.rotate("db-password")
 	eventually(t, "a pod has started with the second version", func(context.Context) string {
-		tend(t)
-		for _, h := range w.Driver.Current(w.ns) {
-			if h.Start.Versions()["secret/db-password"] == second {
-				return ""
+		found := "none has"
+		w.everyContainer(func(c world.Container) string {
+			if c.Started[w.id("db-password")] == second {
+				found = ""
 			}
-		}
-		return "none has"
+			return ""
+		})
+		return found
 	})
 	w.rotate("db-password")
 	f.settled(t, "rotated again")
@@ -100,7 +116,8 @@ func (w *target) within(t *testing.T) {
 // disagree rotates twice while one pod lags, whose driver would put the old
 // values back into the Secret: nothing rolls before it has caught up.
 func (w *target) disagree(t *testing.T) {
-	t.Helper()
+	needsModel(t, "pause a pod's polling")
+	w.t = t
 	f := fleet{w}
 	lagging := w.podNames()[0]
 	w.Driver.Pause(w.ns, lagging)

@@ -9,50 +9,38 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"keyroll.dev/e2e/driver"
 	"keyroll.dev/internal/annotation"
 )
 
-// TestRotateAnswers has workloads that are not simply rolled. What happens to
-// one is nothing to the others: they go through it at the same time.
-func TestRotateAnswers(t *testing.T) {
-	long(t)
-	switchDriver(t, driver.Republishing)
-	t.Run("at once", func(t *testing.T) {
-		for name, f := range map[string]func(*testing.T){"kinds": kinds, "refused": refused, "class edited": classEdited} {
-			t.Run(name, func(t *testing.T) {
-				t.Parallel()
-				f(t)
-			})
-		}
-	})
-}
-
 // kinds has workloads that are rolled beside workloads that must not be, each
 // of which has an answer of its own.
-func kinds(t *testing.T) {
+func kinds(t *testing.T, g generation) {
 	rolls := fleet{
-		raise(t, "kind-set").statefulSet(appName, 3, asksForFiles),
-		raise(t, "kind-set-env").statefulSet(appName, 2, asksForEnv()),
-		raise(t, "kind-daemon").daemonSet(appName, asksForEnv()),
+		raise(t, "kind-set"+g.end).statefulSet(appName, 3, asksForFiles),
+		raise(t, "kind-set-env"+g.end).statefulSet(appName, 2, asksForEnv()),
+		raise(t, "kind-daemon"+g.end).daemonSet(appName, asksForEnv()),
 	}
 	rolls[1].env, rolls[2].env = bothInEnv, bothInEnv
+	if shared.Modelled() { // nobody else can tell the watcher of another kind
+		rolls = append(rolls, raise(t, "kind-rollout"+g.end).rollout(appName, 3, asksForEnv()))
+		rolls[3].env = bothInEnv
+	}
 
 	never := maps.Clone(asksForFiles)
 	never[annotation.Restart] = annotation.RestartIsNever
-	paused := raise(t, "kind-paused").deployed(appName, 2, asksForFiles, nil)
-	zero := raise(t, "kind-zero").deployed(appName, 2, asksForFiles, nil)
-	byHand := raise(t, "kind-by-hand").statefulSet(appName, 2, asksForFiles, func(s *appsv1.StatefulSet) {
+	paused := raise(t, "kind-paused"+g.end).deployed(appName, 2, asksForFiles, nil)
+	zero := raise(t, "kind-zero"+g.end).deployed(appName, 2, asksForFiles, nil)
+	byHand := raise(t, "kind-by-hand"+g.end).statefulSet(appName, 2, asksForFiles, func(s *appsv1.StatefulSet) {
 		s.Spec.UpdateStrategy.Type = appsv1.OnDeleteStatefulSetStrategyType
 	})
-	below := raise(t, "kind-below").statefulSet(appName, 2, asksForFiles, func(s *appsv1.StatefulSet) {
+	below := raise(t, "kind-below"+g.end).statefulSet(appName, 2, asksForFiles, func(s *appsv1.StatefulSet) {
 		partition := int32(2)
 		s.Spec.UpdateStrategy.RollingUpdate = &appsv1.RollingUpdateStatefulSetStrategy{Partition: &partition}
 	})
-	asked := raise(t, "kind-never").deployed(appName, 2, never, nil)
+	asked := raise(t, "kind-never"+g.end).deployed(appName, 2, never, nil)
 	stays := fleet{paused, zero, byHand, below, asked}
 
-	bare := raise(t, "kind-bare")
+	bare := raise(t, "kind-bare"+g.end)
 	bareUID := bare.createBare("lonely")
 
 	all := append(append(fleet{}, rolls...), stays...)

@@ -11,10 +11,10 @@ import (
 
 // refused has a policy that refuses every change of one workload's template, the
 // watcher's too.
-func refused(t *testing.T) {
-	s := raise(t, "refused")
+func refused(t *testing.T, g generation) {
+	s := raise(t, "refused"+g.end)
 	frozen := s.deployed("frozen", 2, asksForEnv(), bothInEnv)
-	others := fleet{s.deployed("free", 2, asksForEnv(), bothInEnv), raise(t, "refused-not").deployed(appName, 2, asksForFiles, nil)}
+	others := fleet{s.deployed("free", 2, asksForEnv(), bothInEnv), raise(t, "refused-not"+g.end).deployed(appName, 2, asksForFiles, nil)}
 	all := append(fleet{frozen}, others...)
 	all.settled(t, "deployed")
 	thaw := s.freeze(t, frozen.name)

@@ -10,8 +10,11 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/dynamic"
 
 	"keyroll.dev/e2e/driver"
+	"keyroll.dev/e2e/world"
 	"keyroll.dev/internal/annotation"
 )
 
@@ -19,8 +22,10 @@ import (
 type target struct {
 	*story
 	kind, name string
-	env        map[string]string // variable to secret
-	counted    rollouts          // what the last count found
+	env        map[string]string         // variable to secret
+	counted    rollouts                  // what the last count found
+	rolloutsOf dynamic.ResourceInterface // for a Rollout
+	classes    func()                    // writes the classes that people wrote for it; may be nil
 }
 
 // fleet is what one test watches. Its workloads go through everything at the
@@ -37,13 +42,13 @@ func asksForEnv() map[string]string {
 
 var bothInEnv = map[string]string{"DB_USERNAME": "db-username", "DB_PASSWORD": "db-password"}
 
-// raise is begin for a test that takes away what it has made: later stories
+// raise is prepare for a test that takes away what it has made: later stories
 // should not have to wait for its pods.
 func raise(t *testing.T, ns string) *story {
 	t.Helper()
-	s := begin(t, ns)
+	s := prepare(t, ns)
 	t.Cleanup(func() { // not with the test's context, which is over
-		_, _ = s.Kubectl(context.WithoutCancel(t.Context()), "delete", "namespace", ns, "--wait=false")
+		_, _ = s.Kubectl(context.WithoutCancel(t.Context()), "delete", "namespace", s.ns, "--wait=false")
 	})
 	return s
 }
@@ -63,7 +68,9 @@ func (s *story) deployed(name string, replicas int32, annotations, env map[strin
 func (s *story) deployedByHand(replicas int32) *target {
 	s.t.Helper()
 	deployGuide(s, replicas)
-	return s.target("Deployment", appName, bothInEnv)
+	w := s.target("Deployment", appName, bothInEnv)
+	w.classes = s.guideClass
+	return w
 }
 
 // statefulSet and daemonSet are a Deployment's pods in other hands.
@@ -106,6 +113,13 @@ func (w *target) count(t *testing.T) rollouts {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if w.kind == "Rollout" {
+		sets, err := apps.ReplicaSets(w.ns).List(ctx, metav1.ListOptions{LabelSelector: podTemplateHash})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return rollouts{owner.GetGeneration(), len(sets.Items)}
+	}
 	revisions, err := apps.ControllerRevisions(w.ns).List(ctx, metav1.ListOptions{LabelSelector: "app=" + w.name})
 	if err != nil {
 		t.Fatal(err)
@@ -120,6 +134,8 @@ func (w *target) object(ctx context.Context) (metav1.Object, error) {
 		return apps.StatefulSets(w.ns).Get(ctx, w.name, metav1.GetOptions{})
 	case "DaemonSet":
 		return apps.DaemonSets(w.ns).Get(ctx, w.name, metav1.GetOptions{})
+	case "Rollout":
+		return w.rolloutsOf.Get(ctx, w.name, metav1.GetOptions{})
 	default:
 		return apps.Deployments(w.ns).Get(ctx, w.name, metav1.GetOptions{})
 	}
@@ -141,6 +157,17 @@ func (w *target) unfinished(ctx context.Context) string {
 		s := o.Status
 		if s.ObservedGeneration < o.Generation || s.DesiredNumberScheduled == 0 || s.UpdatedNumberScheduled < s.DesiredNumberScheduled || s.NumberReady < s.DesiredNumberScheduled {
 			return fmt.Sprintf("%d of %d pods updated, %d ready", s.UpdatedNumberScheduled, s.DesiredNumberScheduled, s.NumberReady)
+		}
+	case *unstructured.Unstructured:
+		replicas, _, _ := unstructured.NestedInt64(o.Object, "spec", "replicas")
+		available, _, _ := unstructured.NestedInt64(o.Object, "status", "availableReplicas")
+		observed, _, _ := unstructured.NestedString(o.Object, "status", "observedGeneration")
+		running, err := w.Running(ctx, w.ns)
+		if err != nil {
+			return err.Error()
+		}
+		if observed != fmt.Sprint(o.GetGeneration()) || available < replicas || len(running) != int(replicas) {
+			return fmt.Sprintf("generation %s of %d, %d of %d pods available, %d run", observed, o.GetGeneration(), available, replicas, len(running))
 		}
 	default:
 		return w.complete(ctx, w.name)
@@ -176,7 +203,6 @@ func (f fleet) settled(t *testing.T, step string) {
 	t.Helper()
 	f.each(t, step, func(t *testing.T, w *target) {
 		eventually(t, "rolled out, on the newest content", func(ctx context.Context) string {
-			tend(t)
 			if lacking := w.unfinished(ctx); lacking != "" {
 				return lacking
 			}
@@ -218,17 +244,21 @@ func (f fleet) holding(t *testing.T, objects ...string) {
 	}
 }
 
-// behind tells which live pod's files are behind the vault, "" if none.
+// behind tells which live pod's files are behind the vault, "" if none. One that
+// mounts nothing cannot be.
 func (s *story) behind(objects ...string) string {
-	for _, name := range objects {
-		newest, _ := s.Vault.Newest(s.vault, "secret", name)
-		for _, h := range s.Driver.Current(s.ns) {
-			if got := h.Versions()[newest.ID()]; got != newest.Version {
-				return fmt.Sprintf("pod %s holds %s of %s, the vault has %s", h.Pod, got, name, newest.Version)
+	lacking := s.everyContainer(func(c world.Container) string {
+		for _, name := range objects {
+			if got, newest := c.Now[s.id(name)], s.newest(name); len(c.Now) > 0 && got != newest.Version {
+				return fmt.Sprintf("holds %s of %s, the vault has %s", got, name, newest.Version)
 			}
 		}
+		return ""
+	})
+	if lacking == noneRuns {
+		return ""
 	}
-	return ""
+	return lacking
 }
 
 // rotate gives secrets new versions in the vaults of all stories.
@@ -243,6 +273,24 @@ func (f fleet) rotate(objects ...string) {
 			w.story.rotate(name)
 		}
 	}
+}
+
+// toldTimes wants so many Events of a reason on the workload.
+func (w *target) toldTimes(ctx context.Context, reason string, times int) string {
+	events, err := w.Client().CoreV1().Events(w.ns).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return err.Error()
+	}
+	n := 0
+	for _, e := range events.Items {
+		if e.InvolvedObject.Kind == w.kind && e.InvolvedObject.Name == w.name && e.Reason == reason {
+			n += int(max(e.Count, 1))
+		}
+	}
+	if n != times {
+		return fmt.Sprintf("%d Events %s, want %d", n, reason, times)
+	}
+	return ""
 }
 
 // told waits for an Event on the object that the story's people look at.
@@ -271,9 +319,13 @@ var tending sync.Mutex
 
 // tend starts a watcher again that has ended because it could not renew its
 // lease in time, as a kubelet would: on a busy machine the suite's short leases
-// run out. One that ended for another reason fails the test.
+// run out. One that ended for another reason fails the test; one that a story
+// has ended stays so.
 func tend(t *testing.T) {
 	t.Helper()
+	if !shared.Modelled() {
+		return // its kubelet does
+	}
 	tending.Lock()
 	defer tending.Unlock()
 	select {
@@ -281,7 +333,11 @@ func tend(t *testing.T) {
 	default:
 		return
 	}
-	if err := shared.Watcher.Err(); err == nil || !strings.Contains(err.Error(), "leader lease") {
+	err := shared.Watcher.Err()
+	switch {
+	case err == nil:
+		return // a story has ended it
+	case !strings.Contains(err.Error(), "leader lease"):
 		t.Fatalf("the watcher has ended: %v", err)
 	}
 	t.Log("the watcher lost its lease; another one is started")
@@ -295,27 +351,54 @@ func startWatcher(t *testing.T) {
 	}
 }
 
-// switchDriver puts another generation in place of the driver, until the test ends.
-func switchDriver(t *testing.T, to driver.Generation) {
+// generation is one of the driver, or what a given cluster has.
+type generation struct {
+	name string // for the story's parts
+	of   driver.Generation
+	end  string // of the names that the story makes with it
+}
+
+// everyGeneration plays a story with one generation of the driver after the
+// other, on all nodes, and on those of more drivers. A given cluster has one already.
+func everyGeneration(t *testing.T, play func(*testing.T, generation), more ...*driver.Driver) {
 	t.Helper()
-	if err := shared.Driver.Switch(t.Context(), to); err != nil {
-		t.Fatal(err)
+	if !shared.Modelled() {
+		play(t, generation{name: "given"})
+		return
 	}
-	t.Cleanup(func() {
-		if err := shared.Driver.Switch(context.WithoutCancel(t.Context()), driver.Polling); err != nil {
-			t.Error(err)
+	for _, g := range []generation{{driver.Polling.String(), driver.Polling, "-old"}, {driver.Republishing.String(), driver.Republishing, "-new"}} {
+		if g.of != driver.Polling {
+			switchDriver(t, g.of, more...)
 		}
-	})
+		t.Run(g.name, func(t *testing.T) { play(t, g) })
+	}
+}
+
+// switchDriver puts another generation in place of the driver, and of more
+// drivers of other nodes, until the test ends.
+func switchDriver(t *testing.T, to driver.Generation, more ...*driver.Driver) {
+	t.Helper()
+	needsModel(t, "replace the driver")
+	set := func(ctx context.Context, to driver.Generation) {
+		for _, d := range append(more, shared.Driver) {
+			if err := d.Switch(ctx, to); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	set(t.Context(), to)
+	t.Cleanup(func() { set(context.WithoutCancel(t.Context()), driver.Polling) })
 }
 
 // podNames are the live pods of the story's namespace.
 func (s *story) podNames() []string {
 	var names []string
-	for _, h := range s.Driver.Current(s.ns) {
-		if len(names) == 0 || names[len(names)-1] != h.Pod {
-			names = append(names, h.Pod)
+	s.everyContainer(func(c world.Container) string {
+		if len(names) == 0 || names[len(names)-1] != c.Pod {
+			names = append(names, c.Pod)
 		}
-	}
+		return ""
+	})
 	return names
 }
 

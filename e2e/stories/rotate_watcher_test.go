@@ -3,8 +3,6 @@ package stories
 import (
 	"context"
 	"testing"
-
-	"keyroll.dev/e2e/driver"
 )
 
 // rolling waits until one of the workloads has been rolled.
@@ -22,9 +20,10 @@ func (f fleet) rolling(t *testing.T) {
 }
 
 // TestRotateWatcherLost takes watchers away at the worst moments: by SIGKILL,
-// which releases no lease, and by an API server that is gone for a while.
+// which releases no lease, and by an API server that is gone for a while. The
+// short form kills them only during a rotation.
 func TestRotateWatcherLost(t *testing.T) {
-	long(t)
+	needsModel(t, "kill the watcher")
 	f := fleet{
 		raise(t, "lost-files").deployed(appName, 3, asksForFiles, nil),
 		raise(t, "lost-env").deployed(appName, 3, asksForEnv(), bothInEnv),
@@ -33,60 +32,73 @@ func TestRotateWatcherLost(t *testing.T) {
 		raise(t, "lost-daemon").daemonSet(appName, asksForFiles),
 	}
 	f.settled(t, "deployed")
-	f.rolled(t, "a deployment rolls nothing by itself", 0)
+	f.rolledSoFar(t, "a deployment rolls nothing by itself", 0)
 
-	for _, generation := range []driver.Generation{driver.Polling, driver.Republishing} {
-		t.Run(generation.String(), func(t *testing.T) {
-			if generation != driver.Polling {
-				switchDriver(t, generation)
-			}
-			t.Run("killed before", func(t *testing.T) {
-				tend(t)
-				shared.Watcher.Kill()
-				f.rotate("db-password")
-				f.holding(t, "db-password")
-				f.rolled(t, "nobody rolls", 0)
-				startWatcher(t)
-				f.settled(t, "caught up")
-				f.rolledSoFar(t, "one rollout", 1)
-			})
-			t.Run("killed during", func(t *testing.T) {
-				f.rotate("db-password")
-				f.rolling(t)
-				shared.Watcher.Kill()
-				startWatcher(t)
-				f.settled(t, "caught up")
-				f.rolledSoFar(t, "one rollout", 1)
-			})
-			t.Run("killed after", func(t *testing.T) {
-				f.rotate("db-password")
-				for _, w := range f {
-					eventually(t, w.ns+" is rolled", w.unrolled(t))
-				}
-				shared.Watcher.Kill()
-				startWatcher(t)
-				f.settled(t, "rolled")
-				f.rolled(t, "one rollout", 1)
-			})
-		})
-	}
-	t.Run("the leader of two killed", func(t *testing.T) {
-		tend(t)
-		leader := shared.Watcher
-		startWatcher(t) // stands by, and is the shared one from now on
-		f.rotate("db-password")
-		f.rolling(t)
-		leader.Kill()
-		f.settled(t, "the other one goes on")
-		f.rolled(t, "one rollout", 1)
-	})
-	t.Run("the API server restarted", func(t *testing.T) {
-		f.rotate("db-password")
-		f.rolling(t)
-		if err := shared.RestartAPIServer(t.Context()); err != nil {
-			t.Fatal(err)
+	everyGeneration(t, func(t *testing.T, _ generation) {
+		if soaking() {
+			t.Run("killed before", f.killedBefore)
+			t.Run("killed after", f.killedAfter)
 		}
-		f.settled(t, "rolled")
-		f.rolled(t, "one rollout", 1)
+		t.Run("killed during", f.killedDuring)
 	})
+	t.Run("the leader of two killed", f.leaderKilled)
+	t.Run("the API server restarted", f.serverRestarted)
+	f.rolled(t, "none is late", 0)
+}
+
+// killWatcher takes the watcher away until startWatcher.
+func killWatcher(t *testing.T) {
+	t.Helper()
+	tend(t) // one that has just lost its lease would come back
+	shared.Watcher.Kill()
+}
+
+func (f fleet) killedBefore(t *testing.T) {
+	killWatcher(t)
+	f.rotate("db-password")
+	f.holding(t, "db-password")
+	f.rolled(t, "nobody rolls", 0)
+	startWatcher(t)
+	f.settled(t, "caught up")
+	f.rolledSoFar(t, "one rollout", 1)
+}
+
+func (f fleet) killedDuring(t *testing.T) {
+	f.rotate("db-password")
+	f.rolling(t)
+	killWatcher(t)
+	startWatcher(t)
+	f.settled(t, "caught up")
+	f.rolledSoFar(t, "one rollout", 1)
+}
+
+func (f fleet) killedAfter(t *testing.T) {
+	f.rotate("db-password")
+	for _, w := range f {
+		eventually(t, w.ns+" is rolled", w.unrolled(t))
+	}
+	killWatcher(t)
+	startWatcher(t)
+	f.settled(t, "rolled")
+	f.rolled(t, "one rollout", 1)
+}
+
+func (f fleet) leaderKilled(t *testing.T) {
+	leader := shared.Watcher
+	startWatcher(t) // stands by, and is the shared one from now on
+	f.rotate("db-password")
+	f.rolling(t)
+	leader.Kill()
+	f.settled(t, "the other one goes on")
+	f.rolledSoFar(t, "one rollout", 1)
+}
+
+func (f fleet) serverRestarted(t *testing.T) {
+	f.rotate("db-password")
+	f.rolling(t)
+	if err := shared.RestartAPIServer(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	f.settled(t, "rolled")
+	f.rolledSoFar(t, "one rollout", 1)
 }

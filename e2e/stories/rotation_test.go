@@ -6,9 +6,6 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/client-go/dynamic"
 
 	"keyroll.dev/e2e/driver"
 	"keyroll.dev/internal/annotation"
@@ -53,34 +50,7 @@ func deployEnv(s *story, replicas int32) {
 // Key Vault and the CSI driver, with one annotation of ours.
 func deployGuide(s *story, replicas int32) {
 	s.t.Helper()
-	class := &unstructured.Unstructured{Object: map[string]any{
-		"apiVersion": driver.GroupVersion.String(),
-		"kind":       "SecretProviderClass",
-		"metadata":   map[string]any{"name": "akv-app-secrets", "namespace": s.ns},
-		"spec": map[string]any{
-			"provider": "azure",
-			"parameters": map[string]any{
-				"keyvaultName": s.vault, "tenantId": tenantID, "clientID": clientID,
-				"objects": "array:\n  - |\n    objectName: db-username\n    objectType: secret\n  - |\n    objectName: db-password\n    objectType: secret\n",
-			},
-			"secretObjects": []any{map[string]any{
-				"secretName": "app-secrets", "type": "Opaque",
-				"data": []any{
-					map[string]any{"objectName": "db-username", "key": "username"},
-					map[string]any{"objectName": "db-password", "key": "password"},
-				},
-			}},
-		},
-	}}
-	client, err := dynamic.NewForConfig(s.Admin())
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	resource := driver.GroupVersion.WithResource("secretproviderclasses")
-	if _, err := client.Resource(resource).Namespace(s.ns).Create(s.t.Context(), class, metav1.CreateOptions{}); err != nil {
-		s.t.Fatal(err)
-	}
-
+	s.guideClass()
 	d := s.deployment(appName, replicas, nil)
 	d.Spec.Template.Annotations = map[string]string{annotation.SecretProviderClass: "akv-app-secrets"}
 	pod := &d.Spec.Template.Spec
@@ -97,6 +67,20 @@ func deployGuide(s *story, replicas int32) {
 		}})
 	}
 	s.create(d)
+}
+
+func (s *story) guideClass() {
+	s.t.Helper()
+	s.class("akv-app-secrets", map[string]any{
+		"provider": "azure", "parameters": s.parameters("array:\n" + s.object("db-username", "") + s.object("db-password", "")),
+		"secretObjects": []any{map[string]any{
+			"secretName": "app-secrets", "type": "Opaque",
+			"data": []any{
+				map[string]any{"objectName": "db-username", "key": "username"},
+				map[string]any{"objectName": "db-password", "key": "password"},
+			},
+		}},
+	})
 }
 
 // settle waits until the rollout is complete and every pod runs on the newest content.
@@ -121,85 +105,83 @@ func TestRotation(t *testing.T) {
 			apps = append(apps, &app{story: s, pattern: p.name, replicas: replicas, env: p.env})
 		}
 	}
-	each := func(name string, f func(*testing.T, *app)) {
+	each := func(t *testing.T, name string, f func(*testing.T, *app)) {
 		t.Helper()
 		for _, a := range apps {
 			t.Run(fmt.Sprintf("%s/%s/%d pods", name, a.pattern, a.replicas), func(t *testing.T) {
 				a.t = t
 				f(t, a)
 			})
+			a.t = t
 		}
 	}
 	settled := func(t *testing.T, a *app) { a.settle(t) }
-	counted := func(n int) func(*testing.T, *app) {
-		return func(t *testing.T, a *app) {
-			if got, want := a.rollouts(appName), a.before.and(n); got != want {
-				t.Errorf("after %d rotations there are %+v, want %+v", n, got, want)
-			}
-			if lacking := a.outdated(a.env); lacking != "" {
-				t.Error(lacking)
-			}
+	rotations := 0
+	counted := func(t *testing.T, a *app) {
+		if got, want := a.rollouts(appName), a.before.and(rotations); got != want {
+			t.Errorf("after %d rotations there are %+v, want %+v", rotations, got, want)
+		}
+		if lacking := a.outdated(a.env); lacking != "" {
+			t.Error(lacking)
 		}
 	}
 	rotate := func() {
 		for _, a := range apps {
 			a.rotate("db-password")
 		}
+		rotations++
 	}
 
-	each("deployed", settled)
+	each(t, "deployed", settled)
 	quiet(t)
-	each("a deployment rolls nothing by itself", func(t *testing.T, a *app) {
+	each(t, "a deployment rolls nothing by itself", func(t *testing.T, a *app) {
 		a.before = a.rollouts(appName)
 		if a.before.ReplicaSets != 1 {
 			t.Errorf("%d ReplicaSets after the first deployment, want 1", a.before.ReplicaSets)
 		}
 	})
-
-	rotate()
-	each("rotated", settled)
-	quiet(t)
-	each("one rotation is one rollout", counted(1))
-	each("told in the rollout history", func(t *testing.T, a *app) { a.wantHistory(t, "keyroll: secret/db-password changed in vault "+a.vault) })
-
-	if err := shared.StopWatcher(); err != nil {
-		t.Fatal(err)
-	}
-	if err := shared.StartWatcher(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	quiet(t)
-	each("a restart of the watcher rolls nothing", counted(1))
-
-	if err := shared.StopWatcher(); err != nil {
-		t.Fatal(err)
-	}
-	rotate()
-	each("polled without a watcher", func(t *testing.T, a *app) {
-		eventually(t, "every pod holds the new files", func(context.Context) string { return a.lagging() })
-	})
-	each("nobody rolled", func(t *testing.T, a *app) {
-		if got, want := a.rollouts(appName), a.before.and(1); got != want {
-			t.Errorf("without a watcher there are %+v, want %+v", got, want)
+	everyGeneration(t, func(t *testing.T, g generation) {
+		rotate()
+		each(t, "rotated", settled)
+		quiet(t)
+		each(t, "one rotation is one rollout", counted)
+		each(t, "told in the rollout history", func(t *testing.T, a *app) {
+			a.wantHistory(t, "keyroll: "+a.id("db-password")+" changed in vault "+a.vault)
+		})
+		if g.of != driver.Polling && !soaking() {
+			return
 		}
+
+		away(t, func() {})
+		quiet(t)
+		each(t, "a restart of the watcher rolls nothing", counted)
+
+		before := rotations
+		away(t, func() {
+			rotate()
+			each(t, "polled without a watcher", func(t *testing.T, a *app) {
+				eventually(t, "every pod holds the new files", func(context.Context) string { return a.behind("db-password") })
+			})
+			each(t, "nobody rolled", func(t *testing.T, a *app) {
+				if got, want := a.rollouts(appName), a.before.and(before); got != want {
+					t.Errorf("without a watcher there are %+v, want %+v", got, want)
+				}
+			})
+		})
+		each(t, "caught up", settled)
+		quiet(t)
+		each(t, "a rotation while the watcher was away is one rollout", counted)
 	})
-	if err := shared.StartWatcher(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	each("caught up", settled)
-	quiet(t)
-	each("a rotation while the watcher was away is one rollout", counted(2))
 }
 
-// lagging tells which live pod's files are behind the vault, "" if none.
-func (a *app) lagging() string {
-	newest, _ := a.Vault.Newest(a.vault, "secret", "db-password")
-	for _, h := range a.Driver.Current(a.ns) {
-		if got := h.Versions()[newest.ID()]; got != newest.Version {
-			return fmt.Sprintf("pod %s holds %s, the vault has %s", h.Pod, got, newest.Version)
-		}
+// away has no watcher for as long as something else happens.
+func away(t *testing.T, while func()) {
+	t.Helper()
+	if err := shared.StopWatcher(t.Context()); err != nil {
+		t.Fatal(err)
 	}
-	return ""
+	while()
+	startWatcher(t)
 }
 
 // wantHistory looks for a cause in what kubectl rollout history prints last.

@@ -20,16 +20,16 @@ import (
 )
 
 const (
-	tenantID = "11111111-2222-3333-4444-555555555555"
-	clientID = "99999999-8888-7777-6666-555555555555"
+	tenantID = world.TenantID
+	clientID = world.ClientID
 	account  = "web"
-	patience = 90 * time.Second
 )
 
 // story is one test in a namespace and with a vault of its own.
 type story struct {
 	*world.World
 	t     *testing.T
+	name  string
 	ns    string
 	vault string
 }
@@ -38,27 +38,62 @@ type story struct {
 // ServiceAccount web may read. The vault holds db-username and db-password.
 func begin(t *testing.T, ns string) *story {
 	t.Helper()
-	s := &story{World: shared, t: t, ns: ns, vault: "kv-" + strings.TrimSuffix(fmt.Sprintf("%.20s", ns), "-")}
-	s.Keyroll.ShowLogs(t)
-	s.kubectl("create", "namespace", ns)
-	s.kubectl("label", "namespace", ns, annotation.InjectionLabel+"="+annotation.InjectionEnabled)
-	s.kubectl("annotate", "namespace", ns, annotation.Vault+"="+s.vault, annotation.TenantID+"="+tenantID)
-	s.kubectl("create", "serviceaccount", account, "--namespace="+ns)
-	s.kubectl("annotate", "serviceaccount", account, "--namespace="+ns, annotation.IdentityClientID+"="+clientID)
+	s := newStory(t, ns)
+	s.kubectl("create", "namespace", s.ns)
+	s.kubectl("label", "namespace", s.ns, annotation.InjectionLabel+"="+annotation.InjectionEnabled)
+	s.kubectl("annotate", "namespace", s.ns, annotation.Vault+"="+s.vault, annotation.TenantID+"="+s.Identity.TenantID)
+	s.kubectl("create", "serviceaccount", account, "--namespace="+s.ns)
+	s.kubectl("annotate", "serviceaccount", account, "--namespace="+s.ns, annotation.IdentityClientID+"="+s.Identity.ClientID)
 	s.allow()
 	s.rotate("db-username")
 	s.rotate("db-password")
 	return s
 }
 
-// allow federates the one identity with the accounts of every story so far.
-func (s *story) allow() {
-	s.Vault.Allow(vault.Identity{TenantID: tenantID, ClientID: clientID})
+func newStory(t *testing.T, name string) *story {
+	t.Helper()
+	shared.ShowLogs(t)
+	return &story{World: shared, t: t, name: name, ns: shared.NamespaceOf(name), vault: shared.VaultOf(name)}
 }
 
-// rotate gives a secret a new version and returns it.
+// allow federates the one identity with the account web.
+func (s *story) allow() {
+	s.t.Helper()
+	if err := s.Trust(s.t.Context(), s.ns, account); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// rotate gives a secret a new value, and returns its version.
 func (s *story) rotate(name string) (version string) {
-	return s.Vault.Set(s.vault, vault.Secret, name, fmt.Sprintf("%s of %s at %d", name, s.ns, time.Now().UnixNano()))
+	s.t.Helper()
+	return s.set(name, fmt.Sprintf("%s of %s at %d", name, s.ns, time.Now().UnixNano()))
+}
+
+// set gives a secret this value, and returns its version.
+func (s *story) set(name, value string) (version string) {
+	s.t.Helper()
+	version, err := s.Rotate(s.t.Context(), s.vault, s.SecretOf(s.name, name), value)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return version
+}
+
+// newest is what the vault holds of a secret.
+func (s *story) newest(name string) world.Secret {
+	return s.Newest(s.vault, s.SecretOf(s.name, name))
+}
+
+// id is that of a secret in what the driver tells.
+func (s *story) id(name string) string { return "secret/" + s.SecretOf(s.name, name) }
+
+// needsModel leaves a story out on a given cluster, for want of a model to steer.
+func needsModel(t *testing.T, what string) {
+	t.Helper()
+	if !shared.Modelled() {
+		t.Skip("on a given cluster nothing can " + what)
+	}
 }
 
 func (s *story) kubectl(args ...string) string {
@@ -72,6 +107,7 @@ func (s *story) kubectl(args ...string) string {
 
 // deployment is one as a user writes it, with nothing of ours on it but annotations.
 func (s *story) deployment(name string, replicas int32, annotations map[string]string) *appsv1.Deployment {
+	annotations = s.inVault(annotations)
 	labels := map[string]string{"app": name}
 	return &appsv1.Deployment{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: s.ns, Annotations: annotations},
@@ -80,9 +116,43 @@ func (s *story) deployment(name string, replicas int32, annotations map[string]s
 			Selector: &metav1.LabelSelector{MatchLabels: labels},
 			Template: corev1.PodTemplateSpec{
 				ObjectMeta: metav1.ObjectMeta{Labels: labels},
-				Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "shop/app:1"}}},
+				Spec:       s.podSpec(),
 			},
 		},
+	}
+}
+
+// inVault writes the objects that annotations name as the vault calls them, where
+// stories share one; the files keep their names.
+func (s *story) inVault(annotations map[string]string) map[string]string {
+	if s.Modelled() {
+		return annotations
+	}
+	translated := maps.Clone(annotations)
+	each := func(key string, write func(string) string) {
+		if annotations[key] == "" {
+			return
+		}
+		var items []string
+		for item := range strings.SplitSeq(annotations[key], ",") {
+			items = append(items, write(item))
+		}
+		translated[key] = strings.Join(items, ",")
+	}
+	each(annotation.Objects, func(name string) string { return s.SecretOf(s.name, name) + "=" + name })
+	each(annotation.Env, func(item string) string {
+		variable, name, _ := strings.Cut(item, "=")
+		return variable + "=" + s.SecretOf(s.name, name)
+	})
+	return translated
+}
+
+// podSpec is one container that stays.
+func (s *story) podSpec() corev1.PodSpec {
+	grace := int64(1)
+	return corev1.PodSpec{
+		Containers:                    []corev1.Container{{Name: "app", Image: s.Image(), Command: []string{"sleep", "1000000"}}},
+		TerminationGracePeriodSeconds: &grace,
 	}
 }
 
@@ -90,7 +160,7 @@ func (s *story) deployment(name string, replicas int32, annotations map[string]s
 func (s *story) pod(name string) *corev1.Pod {
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
-		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "shop/app:1"}}},
+		Spec:       s.podSpec(),
 	}
 }
 
@@ -146,43 +216,69 @@ func (s *story) complete(ctx context.Context, name string) string {
 // the vault, in files and in the environment variables, which hold secrets by
 // the name; "" if none did. At least one container must have started.
 func (s *story) outdated(env map[string]string) string {
-	holdings := s.Driver.Current(s.ns)
-	if len(holdings) == 0 {
-		return "no container runs"
-	}
-	for _, h := range holdings {
-		for id, version := range h.Start.Versions() {
-			kind, name, _ := strings.Cut(id, "/")
-			newest, _ := s.Vault.Newest(s.vault, vault.Type(kind), name)
-			if version != newest.Version {
-				return fmt.Sprintf("container %s of %s started with %s of %s, the vault has %s", h.Container, h.Pod, version, id, newest.Version)
+	return s.everyContainer(func(c world.Container) string {
+		for id, version := range c.Started {
+			if newest := s.newestOf(id); version != newest {
+				return fmt.Sprintf("started with %s of %s, the vault has %s", version, id, newest)
 			}
 		}
 		for _, name := range slices.Sorted(maps.Keys(env)) {
-			newest, _ := s.Vault.Newest(s.vault, vault.Secret, env[name])
-			if h.Env[name] != newest.Value {
-				return fmt.Sprintf("container %s of %s started with $%s = %q, the vault has %q", h.Container, h.Pod, name, h.Env[name], newest.Value)
+			if newest := s.newest(env[name]); c.Env[name] != newest.Value {
+				return fmt.Sprintf("started with $%s = %q, the vault has %q", name, c.Env[name], newest.Value)
 			}
+		}
+		return ""
+	})
+}
+
+// newestOf is the version that the vault has of an object, by its id in what the
+// driver tells. Only models have others than secrets.
+func (s *story) newestOf(id string) string {
+	kind, name, _ := strings.Cut(id, "/")
+	if kind == string(vault.Secret) {
+		return s.Newest(s.vault, name).Version
+	}
+	newest, _ := s.Vault.Newest(s.vault, vault.Type(kind), name)
+	return newest.Version
+}
+
+const noneRuns = "no container runs"
+
+// everyContainer tells of the first running container that lacks something, ""
+// if none does, and noneRuns if there is none.
+func (s *story) everyContainer(lacks func(world.Container) string) string {
+	running, err := s.Running(s.t.Context(), s.ns)
+	switch {
+	case err != nil:
+		return err.Error()
+	case len(running) == 0:
+		return noneRuns
+	}
+	for _, c := range running {
+		if lacking := lacks(c); lacking != "" {
+			return fmt.Sprintf("container %s of %s %s", c.Name, c.Pod, lacking)
 		}
 	}
 	return ""
 }
 
-// long leaves a story out of make test that takes minutes: make soak plays it.
-func long(t *testing.T) {
-	t.Helper()
-	if os.Getenv("KEYROLL_SOAK") == "" {
-		t.Skip("takes minutes: make soak")
-	}
-}
+// soaking is true in make soak, which plays what takes minutes.
+func soaking() bool { return os.Getenv("KEYROLL_SOAK") != "" }
 
 // eventually waits until what is lacking is "", and says what it was if that
 // takes too long.
 func eventually(t *testing.T, what string, lacking func(ctx context.Context) string) {
 	t.Helper()
+	eventuallyIn(t, shared.Pace.Patience, what, lacking)
+}
+
+// eventuallyIn is eventually for what takes longer than others.
+func eventuallyIn(t *testing.T, patience time.Duration, what string, lacking func(ctx context.Context) string) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	for {
+		tend(t)
 		still := lacking(ctx)
 		if still == "" {
 			return
@@ -202,6 +298,6 @@ func quiet(t *testing.T) {
 	select {
 	case <-t.Context().Done():
 		t.Fatal(t.Context().Err())
-	case <-time.After(6 * time.Second):
+	case <-time.After(shared.Pace.Quiet):
 	}
 }

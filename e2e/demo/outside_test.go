@@ -1,0 +1,86 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// TestTheStoriesOfRotationFromOutside leaves the demo running, as KEEP=1 does,
+// and has another process tell the stories of rotation to its cluster, as make
+// e2e-cluster tells them to any.
+func TestTheStoriesOfRotationFromOutside(t *testing.T) {
+	if os.Getenv("KEYROLL_SOAK") == "" {
+		t.Skip("takes minutes: make soak")
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	var out page
+	ended := make(chan error, 1)
+	go func() { ended <- run(ctx, strings.NewReader(""), &out, true) }()
+	defer func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}()
+	environment := out.exports(t, ended)
+
+	stories := exec.CommandContext(ctx, "go", "test", "-count=1", "-timeout=30m", "-run=^TestRotat", "../stories")
+	stories.Env = append(os.Environ(), append(environment, "KEYROLL_SOAK=")...)
+	told, err := stories.CombinedOutput()
+	t.Logf("%s", told)
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// page is output that is read while it is written.
+type page struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (p *page) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.text.Write(b)
+}
+
+func (p *page) String() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.text.String()
+}
+
+var (
+	exported     = regexp.MustCompile(`(?m)^ *export (E2E_\w+)='(.*)'$`)
+	toTheCluster = regexp.MustCompile(`(?m)^export KUBECONFIG=(\S+) PATH=(\S+):\$PATH$`)
+)
+
+// exports waits until the demo is left running, and answers the environment that it prints.
+func (p *page) exports(t *testing.T, ended <-chan error) []string {
+	t.Helper()
+	for !strings.Contains(p.String(), "Ctrl-C ends everything") {
+		select {
+		case err := <-ended:
+			t.Fatalf("the demo has ended: %v\n%s", err, p.String())
+		case <-time.After(time.Second):
+		}
+	}
+	reach := toTheCluster.FindStringSubmatch(p.String())
+	variables := exported.FindAllStringSubmatch(p.String(), -1)
+	if reach == nil || len(variables) == 0 {
+		t.Fatalf("the demo does not say how to reach it:\n%s", p.String())
+	}
+	environment := []string{"KUBECONFIG=" + reach[1], "PATH=" + reach[2] + ":" + os.Getenv("PATH")}
+	for _, v := range variables {
+		environment = append(environment, v[1]+"="+v[2])
+	}
+	return environment
+}
