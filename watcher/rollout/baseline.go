@@ -25,6 +25,8 @@ type ClassBaseline struct {
 	Digest   string            `json:"digest"`             // of the versions
 	Versions map[string]string `json:"versions,omitempty"` // for people; left out when there are many
 	Since    time.Time         `json:"since"`              // pods that started before, and bear the stamp, started on these versions
+	// Mixed: some pod is known to have started on other versions, so that a pod holds these now proves nothing.
+	Mixed bool `json:"mixed,omitempty"`
 }
 
 // SecretBaseline is a Secret's part of a Baseline.
@@ -55,7 +57,7 @@ func (b Baseline) IsZero() bool {
 // needed, they ride along with the next one.
 func (b Baseline) Same(o Baseline) bool {
 	return b.Stamp == o.Stamp && b.Confirmed.Equal(o.Confirmed) &&
-		maps.EqualFunc(b.Classes, o.Classes, func(x, y ClassBaseline) bool { return x.Digest == y.Digest }) &&
+		maps.EqualFunc(b.Classes, o.Classes, func(x, y ClassBaseline) bool { return x.Digest == y.Digest && x.Mixed == y.Mixed }) &&
 		maps.EqualFunc(b.Secrets, o.Secrets, func(x, y SecretBaseline) bool { return x.Digest == y.Digest && x.Unsettled == y.Unsettled })
 }
 

@@ -33,13 +33,21 @@ func TestBaselineFollowsThePods(t *testing.T) {
 		return b
 	}
 
+	mixed := func(b Baseline) Baseline {
+		b = b.clone()
+		c := b.Classes[class]
+		c.Mixed = true
+		b.Classes[class] = c
+		return b
+	}
+
 	tests := map[string]struct {
 		was  Baseline
 		pods []Pod
 		want Baseline
 	}{
 		"a Secret that is consumed no longer is forgotten": {withSecret(was), []Pod{stamped(firstMount("web-a"))}, was},
-		"a Secret is not forgotten while pods differ":      {withSecret(was), []Pod{onV2("web-a"), stamped(firstMount("web-b"))}, withSecret(was)},
+		"a Secret is not forgotten while pods differ":      {withSecret(was), []Pod{onV2("web-a"), stamped(firstMount("web-b"))}, mixed(withSecret(was))},
 		"first sight records what all run on":              {Baseline{}, []Pod{stamped(firstMount("web-a")), stamped(firstMount("web-b"))}, Baseline{Stamp: "aa-2", Classes: classAt("v1")}},
 		"first sight without pods records nothing":         {Baseline{}, nil, Baseline{}},
 		"first sight of starting pods records nothing":     {Baseline{}, []Pod{starting}, Baseline{}},
@@ -64,9 +72,19 @@ func TestBaselineFollowsThePods(t *testing.T) {
 		"pods that all run on something else replace the record": {
 			was, []Pod{onV2("web-a"), onV2("web-b")}, Baseline{Stamp: "aa-2", Classes: classAt("v2")},
 		},
-		"one that still starts leaves the record":        {was, []Pod{onV2("web-a"), starting}, was},
-		"one of an older revision leaves the record":     {was, []Pod{onV2("web-a"), older}, was},
-		"pods that differ leave the record":              {was, []Pod{onV2("web-a"), stamped(firstMount("web-b"))}, was},
+		"one that still starts leaves the record, mixed":    {was, []Pod{onV2("web-a"), starting}, mixed(was)},
+		"one of an older revision leaves the record, mixed": {was, []Pod{onV2("web-a"), older}, mixed(was)},
+		"pods that differ leave the record, mixed":          {was, []Pod{onV2("web-a"), stamped(firstMount("web-b"))}, mixed(was)},
+		"pods of which one cannot be told leave the record mixed": {
+			mixed(was), []Pod{stamped(firstMount("web-a")), stamped(riddle("web-b", "v1"))}, mixed(was),
+		},
+		"pods without the class do not make it mixed": {
+			was, []Pod{stamped(firstMount("web-a")), func() Pod { p := onV2("web-b"); p.Mounts = nil; return p }()}, was,
+		},
+		"pods that all run on the record again leave nothing mixed": {mixed(was), []Pod{stamped(firstMount("web-a"))}, was},
+		"pods that all run on something else leave nothing mixed": {
+			mixed(was), []Pod{onV2("web-a"), onV2("web-b")}, Baseline{Stamp: "aa-2", Classes: classAt("v2")},
+		},
 		"a stale pod leaves the record":                  {was, []Pod{stamped(rotated("web-a", "v2", at(time.Hour)))}, was},
 		"no pods leave the record":                       {was, nil, was},
 		"a class that is mounted no longer is forgotten": {Baseline{Stamp: "aa-2", Classes: map[string]ClassBaseline{"old": {Digest: "x"}, class: was.Classes[class]}}, []Pod{stamped(firstMount("web-a"))}, was},
@@ -75,13 +93,13 @@ func TestBaselineFollowsThePods(t *testing.T) {
 		},
 		"a class is not forgotten while pods differ": {
 			Baseline{Stamp: "aa-2", Classes: map[string]ClassBaseline{"old": {Digest: "x"}, class: was.Classes[class]}}, []Pod{onV2("web-a"), stamped(firstMount("web-b"))},
-			Baseline{Stamp: "aa-2", Classes: map[string]ClassBaseline{"old": {Digest: "x"}, class: was.Classes[class]}},
+			mixed(Baseline{Stamp: "aa-2", Classes: map[string]ClassBaseline{"old": {Digest: "x"}, class: was.Classes[class]}}),
 		},
 		"a stamp that somebody put back is recorded once all run on known content": {
 			Baseline{Stamp: "bb-3", Classes: was.Classes}, []Pod{stamped(firstMount("web-a"))}, was,
 		},
 		"a stamp that somebody put back is not recorded while pods differ": {
-			Baseline{Stamp: "bb-3", Classes: was.Classes}, []Pod{stamped(firstMount("web-a")), onV2("web-b")}, Baseline{Stamp: "bb-3", Classes: was.Classes},
+			Baseline{Stamp: "bb-3", Classes: was.Classes}, []Pod{stamped(firstMount("web-a")), onV2("web-b")}, mixed(Baseline{Stamp: "bb-3", Classes: was.Classes}),
 		},
 	}
 	for name, tt := range tests {

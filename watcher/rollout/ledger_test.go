@@ -23,7 +23,7 @@ func sampleBaseline(since time.Time) Baseline {
 }
 
 func TestLedgerIsReadAsItWasWritten(t *testing.T) {
-	want := Ledger{"w": sampleBaseline(now), "x": {Stamp: "bb-3"}}
+	want := Ledger{"w": sampleBaseline(now), "x": {Stamp: "bb-3", Classes: map[string]ClassBaseline{class: {Digest: "v1", Mixed: true}}}}
 	data, dropped := want.Data()
 	got, err := ReadLedger(data)
 	if err != nil || dropped != 0 {
@@ -144,10 +144,15 @@ func TestSame(t *testing.T) {
 		"versions for people": {func(b *Baseline) { *b = b.brief() }, true},
 		"the stamp":           {func(b *Baseline) { b.Stamp = "bb-3" }, false},
 		"a class's versions":  {func(b *Baseline) { b.Classes[class] = newClassBaseline(versions("v2"), now) }, false},
-		"a class less":        {func(b *Baseline) { delete(b.Classes, class) }, false},
-		"a Secret's digest":   {func(b *Baseline) { b.Secrets[env] = SecretBaseline{Digest: "B", Unsettled: true} }, false},
-		"a Secret settled":    {func(b *Baseline) { b.Secrets[env] = SecretBaseline{Digest: "A"} }, false},
-		"a Secret less":       {func(b *Baseline) { delete(b.Secrets, env) }, false},
+		"a class mixed": {func(b *Baseline) {
+			c := b.Classes[class]
+			c.Mixed = true
+			b.Classes[class] = c
+		}, false},
+		"a class less":      {func(b *Baseline) { delete(b.Classes, class) }, false},
+		"a Secret's digest": {func(b *Baseline) { b.Secrets[env] = SecretBaseline{Digest: "B", Unsettled: true} }, false},
+		"a Secret settled":  {func(b *Baseline) { b.Secrets[env] = SecretBaseline{Digest: "A"} }, false},
+		"a Secret less":     {func(b *Baseline) { delete(b.Secrets, env) }, false},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -148,7 +148,7 @@ func (v *view) observeClass(b Baseline, running []*judged, class string) bool {
 	was, recorded := b.Classes[class]
 	switch {
 	case common && v.allRun() && recorded && was.Digest == digest:
-		was.Since = v.now
+		was.Since, was.Mixed = v.now, false
 		b.Classes[class] = was
 	case common && v.allRun():
 		b.Classes[class] = newClassBaseline(versionsOf(running, class, digest), v.now)
@@ -159,6 +159,9 @@ func (v *view) observeClass(b Baseline, running []*judged, class string) bool {
 		if versions, ok := agreedVersions(running, class); ok {
 			b.Classes[class] = newClassBaseline(versions, v.now)
 		}
+	case startedElse(running, class, was.Digest):
+		was.Mixed = true // another process must not take them all to run on it
+		b.Classes[class] = was
 	}
 	return common
 }
@@ -219,6 +222,14 @@ func commonVersions(pods []*judged, class string) (digest string, common bool) {
 		digest = h
 	}
 	return digest, digest != ""
+}
+
+// startedElse reports whether a pod is known to have started on something else.
+func startedElse(pods []*judged, class, digest string) bool {
+	return slices.ContainsFunc(pods, func(p *judged) bool {
+		h := p.held.classes[class]
+		return p.mounts(class) && h != "" && h != digest
+	})
 }
 
 // commonDigest is what all pods are known to have started with.

@@ -116,12 +116,14 @@ func worse(a, b Verdict) Verdict {
 //
 //	no status, or another pod's                        unknown
 //	C after the pod, C not after S, G 1                fresh: as the first mount brought it
+//	the same, mounted n times, M not after S, G n      fresh: as the first mounts brought it
 //	M before S                                         fresh: the containers started since
 //	what the pod started with is known                 fresh if the versions are those, else stale
 //	C after the pod, C not after S, G above 1          stale
 //	C before the pod (inherited) and M after S         stale
 //	C after S (re-created), G above 1, M after S       stale
-//	inherited, re-created, mounted twice, or no M      by the versions of the baseline; without one, unknown
+//	inherited, re-created, mounted twice, or no M      by the versions of the baseline; without one, or as recorded
+//	                                                   where some pods run on something else, unknown
 //
 // With the verdict comes the digest of what the containers started with, "" where
 // that is still to be told.
@@ -135,7 +137,7 @@ func (j *judge) mount(p Pod, m Mount, was string) (v Verdict, started string) {
 	}
 	odd, now := j.oddity(p, m), j.digests.of(st.Versions)
 	switch {
-	case odd == "" && st.unchanged():
+	case odd == "" && st.unchanged(), odd == MountedTwice && j.asMounted(p, m):
 		return Verdict{Fresh, Unchanged, m.Class}, now
 	case !st.Changed.IsZero() && st.Changed.Add(j.skew).Before(p.Started):
 		return Verdict{Fresh, StartedSince, m.Class}, now
@@ -151,7 +153,7 @@ func (j *judge) mount(p Pod, m Mount, was string) (v Verdict, started string) {
 		return Verdict{Stale, ContentChanged, m.Class}, was
 	case odd == "", j.certainlyChanged(p, m, odd):
 		return Verdict{Stale, ContentChanged, m.Class}, ""
-	case !recorded:
+	case !recorded, base.Digest == now && base.Mixed:
 		return Verdict{Unknown, odd, m.Class}, ""
 	case base.Digest != now:
 		return Verdict{Stale, ContentChanged, m.Class}, lost
@@ -164,7 +166,7 @@ func (j *judge) mount(p Pod, m Mount, was string) (v Verdict, started string) {
 func (j *judge) oddity(p Pod, m Mount) Reason {
 	st := m.Status
 	switch {
-	case p.mountsTwice(m.Class):
+	case p.volumes(m.Class) > 1:
 		return MountedTwice
 	case st.Created.Before(p.Created):
 		return StatusInherited
@@ -174,6 +176,14 @@ func (j *judge) oddity(p Pod, m Mount) Reason {
 		return StatusUntold
 	}
 	return ""
+}
+
+// asMounted reports whether the volumes of a class that is mounted more than once
+// have written their one status once each, and nothing has since: each has a
+// target path of its own, so the first mounts alone count up to their number.
+func (j *judge) asMounted(p Pod, m Mount) bool {
+	st := m.Status
+	return st.Generation == p.volumes(m.Class) && !st.Created.Before(p.Created) && !st.Changed.After(p.Started.Add(j.skew))
 }
 
 // certainlyChanged reports whether an odd status tells by itself of a change
@@ -205,14 +215,14 @@ func (st Status) belongsTo(p Pod) bool {
 	return st.Owner == p.UID && (st.Target == "" || st.Target == p.UID)
 }
 
-func (p Pod) mountsTwice(class string) bool {
-	n := 0
+// volumes counts the pod's volumes of a class.
+func (p Pod) volumes(class string) (n int64) {
 	for _, m := range p.Mounts {
 		if m.Class == class {
 			n++
 		}
 	}
-	return n > 1
+	return n
 }
 
 // stale reports whether a pod that started on the digest lacks what the Secret

@@ -76,6 +76,18 @@ func TestJudge(t *testing.T) {
 		p.Mounts = append(p.Mounts, p.Mounts[0])
 		return p
 	}
+	twiceAtFirst := func(change func(*Pod)) Pod { // both volumes just after their first mounts
+		p := rotated("web", "v2", at(3*time.Second))
+		p.Mounts = append(p.Mounts, p.Mounts[0])
+		change(&p)
+		return p
+	}
+	mixed := func(b Baseline) Baseline {
+		c := b.Classes[class]
+		c.Mixed = true
+		b.Classes[class] = c
+		return b
+	}
 	blind := func(changed time.Time) Pod {
 		p := rotated("web", "v2", changed)
 		p.Mounts[0].Status.Generation = 0
@@ -176,6 +188,28 @@ func TestJudge(t *testing.T) {
 		},
 		"a class mounted twice, nothing recorded, is unknown": {
 			pod: twice("v2"), want: Unknown, wantReason: MountedTwice,
+		},
+		"a class mounted twice, after its two first mounts, is fresh whatever was recorded before": {
+			pod: twiceAtFirst(func(*Pod) {}), baseline: ranOn("v1", at(time.Minute)), want: Fresh, wantReason: Unchanged,
+		},
+		"a class mounted twice whose second mount a slow node clock puts after the start by the skew is fresh": {
+			pod: twiceAtFirst(func(p *Pod) { p.Mounts[0].Status.Changed = p.Started.Add(time.Minute) }), want: Fresh, wantReason: Unchanged,
+		},
+		"a class mounted twice that changed once more than the mounts do is judged by the recorded versions": {
+			pod: twiceAtFirst(func(p *Pod) { p.Mounts[0].Status.Generation = 3 }), baseline: ranOn("v1", at(time.Minute)), want: Stale, wantReason: ContentChanged,
+		},
+		"a class mounted twice with an inherited status is judged by the recorded versions": {
+			pod:      twiceAtFirst(func(p *Pod) { p.Mounts[0].Status.Created = t0.Add(-time.Second) }),
+			baseline: ranOn("v1", at(time.Minute)), want: Stale, wantReason: ContentChanged,
+		},
+		"a re-created status with the recorded versions is unknown where some pods run on others": {
+			pod: recreated(1, at(20*time.Minute), "v1"), baseline: mixed(ranOn("v1", at(time.Second))), want: Unknown, wantReason: StatusRecreated,
+		},
+		"a re-created status with other versions than recorded is stale also where some pods run on others": {
+			pod: recreated(1, at(20*time.Minute), "v2"), baseline: mixed(ranOn("v1", at(time.Second))), want: Stale, wantReason: ContentChanged,
+		},
+		"a re-created status of a pod that the record speaks of for certain is fresh also where others run on others": {
+			pod: recreated(1, at(20*time.Minute), "v1"), baseline: mixed(ranOn("v1", at(10*time.Minute))), want: Fresh, wantReason: SameAgain,
 		},
 		"a running pod without a status is unknown": {
 			pod: with(firstMount("web"), func(p *Pod) { p.Mounts[0].Status = nil }), want: Unknown, wantReason: StatusMissing,
