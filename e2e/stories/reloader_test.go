@@ -147,7 +147,7 @@ func mountAndEnv(s *story, d *appsv1.Deployment) (env map[string]string) {
 // mountTwo mounts two classes with an object each.
 func mountTwo(s *story, d *appsv1.Deployment) (env map[string]string) {
 	s.class("of-username", map[string]any{"provider": "azure", "parameters": s.parameters("array:\n" + s.object("db-username", ""))})
-	s.class("of-password", map[string]any{"provider": "azure", "parameters": s.parameters("array:\n" + object("db-password", ""))})
+	s.class("of-password", map[string]any{"provider": "azure", "parameters": s.parameters("array:\n" + s.object("db-password", ""))})
 	mountPlainly(d, "of-username", "of-password")
 	return nil
 }
