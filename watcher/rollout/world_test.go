@@ -135,6 +135,7 @@ type simWorkload struct {
 	alarm                 int
 	ordinal               int32
 	rolls                 []time.Duration
+	doubts                []time.Duration // rolls of which no pod was in need, only in doubt
 	changes, disturbances int
 	last                  Decision
 }
@@ -869,6 +870,9 @@ func (w *world) patch(wl *simWorkload, s State, d Decision) {
 		return
 	}
 	wl.rolls = append(wl.rolls, w.now)
+	if !slices.ContainsFunc(wl.live(), func(p *simPod) bool { return p.template == wl.template && p.running && w.lacks(p) }) {
+		wl.doubts = append(wl.doubts, w.now)
+	}
 	unsettled := slices.ContainsFunc(slices.Collect(maps.Values(d.Baseline.Secrets)), func(b SecretBaseline) bool { return b.Unsettled })
 	if unsettled || s.secretAway() {
 		w.happens("rolled at the cap")
