@@ -196,3 +196,33 @@ func TestMemoryOutlivesADependency(t *testing.T) {
 		t.Errorf("Judge() = %v, want %s", got, SecretChanged)
 	}
 }
+
+// TestSecretReturnsToTheRecord has a Secret that holds B when the process starts
+// to look, and then A again, which is recorded.
+func TestSecretReturnsToTheRecord(t *testing.T) {
+	start := at(30 * time.Minute)
+	tests := map[string]struct {
+		created time.Time
+		first   string // what the Secret holds at first
+		want    Freshness
+	}{
+		"a pod from before the process may have started on the record":           {t0, "B", Fresh},
+		"a pod made since started on what the record lacks":                      {start.Add(time.Second), "B", Stale},
+		"a pod made since started on the record, where the Secret is as it says": {start.Add(time.Second), "A", Fresh},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			p := consumer(tt.created.Add(5 * time.Second))
+			p.Created = tt.created
+			s := onePod(p)
+			s.Memory = Memory{start: start}
+			s.Baseline = Baseline{Secrets: map[string]SecretBaseline{env: {Digest: "A", Since: at(10 * time.Minute)}}}
+			s.Secrets = map[string]Secret{env: {Digest: tt.first, Trigger: true}}
+			s.Memory = Decide(start.Add(10*time.Second), s, defaults()).Memory
+			s.Secrets = map[string]Secret{env: {Digest: "A", Since: start.Add(time.Minute), Trigger: true}}
+			if got := Judge(start.Add(time.Minute), p, s, defaults()); got.Freshness != tt.want {
+				t.Errorf("Judge() = %v %s, want %v", got.Freshness, got.Reason, tt.want)
+			}
+		})
+	}
+}
