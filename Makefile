@@ -2,6 +2,8 @@
 # in tools/go.mod and built into bin/ on first use.
 
 GO      ?= go
+# The control plane and the tools are built so: one build cache serves everything, in any folder.
+export GOFLAGS := $(strip $(shell $(GO) env GOFLAGS) -trimpath)
 DOCKER  ?= docker
 IMAGE   ?= keyroll:$(VERSION)
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
@@ -140,10 +142,9 @@ image: ## build the image of both binaries (IMAGE, VERSION; needs docker buildx)
 vuln: $(VULN) ## known vulnerabilities of what we call (needs the network)
 	$(VULN) ./...
 
-# Tools are built with -trimpath, as the control plane of the e2e module is: they share its cache.
 $(HELM): PACKAGE = helm.sh/helm/v3/cmd/helm
 $(LINT): PACKAGE = github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 $(VULN): PACKAGE = golang.org/x/vuln/cmd/govulncheck
 $(HELM) $(LINT) $(VULN): tools/go.mod tools/go.sum
 	@echo "building $(notdir $@), which takes minutes the first time"
-	$(GO) -C tools build -trimpath -o $@ $(PACKAGE)
+	$(GO) -C tools build -o $@ $(PACKAGE)
