@@ -64,7 +64,7 @@ func Read(text []byte, value func(*Reader)) error {
 	r.text = text
 	r.decoder.Reset(bytes.NewBuffer(text), lenient, lossy)
 	value(r)
-	if _, err := r.decoder.ReadToken(); r.syntax || err != io.EOF {
+	if _, err := r.decoder.ReadToken(); r.syntax || !errors.Is(err, io.EOF) {
 		return ErrSyntax
 	}
 	return r.wrong
