@@ -11,5 +11,8 @@
 //	     with the arguments and environment of their Deployments, and
 //	     with a kubeconfig of their ServiceAccounts: they can do what the roles allow, and no more
 //
+// Where Helm has installed, Redirect and Adopt do the same for what it renders and
+// for the Deployments that it left.
+//
 // Processes end with the cluster at the latest.
 package install

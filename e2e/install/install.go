@@ -68,6 +68,19 @@ func Apply(ctx context.Context, c *cluster.Cluster, o Options) (*Installation, e
 	if o.Manifests == nil {
 		o.Manifests = manifests.Install
 	}
+	i, err := New(ctx, c, o)
+	if err != nil {
+		return nil, err
+	}
+	if i.rendered, err = render(o.Manifests, i.WebhookAddress()); err != nil {
+		return nil, fmt.Errorf("manifests: %w", err)
+	}
+	return i, i.apply(ctx)
+}
+
+// New builds both binaries and applies nothing: whoever does, points the webhooks
+// to WebhookAddress by [Redirect], and then calls [Installation.Adopt].
+func New(ctx context.Context, c *cluster.Cluster, o Options) (*Installation, error) {
 	if o.WatcherArgs == nil {
 		o.WatcherArgs = FastWatcher
 	}
@@ -77,9 +90,6 @@ func Apply(ctx context.Context, c *cluster.Cluster, o Options) (*Installation, e
 	}
 	c.AtStop(service.Close)
 	i := &Installation{cluster: c, options: o, service: service}
-	if i.rendered, err = render(o.Manifests, i.WebhookAddress()); err != nil {
-		return nil, fmt.Errorf("manifests: %w", err)
-	}
 	how := shipped
 	if o.Race {
 		how = racing
@@ -91,9 +101,6 @@ func Apply(ctx context.Context, c *cluster.Cluster, o Options) (*Installation, e
 		if i.binaries[clockedName], err = buildWithClock(ctx); err != nil {
 			return nil, err
 		}
-	}
-	if err := i.apply(ctx); err != nil {
-		return nil, err
 	}
 	c.AtStop(i.stopAll)
 	return i, nil

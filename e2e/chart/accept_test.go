@@ -1,0 +1,69 @@
+package chart
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// What the chart renders with each set of values the API server takes without a
+// complaint: it knows every field, every expression compiles, and Pod Security,
+// which the namespace enforces, has nothing to warn of.
+func TestTheAPIServerAcceptsEveryVariant(t *testing.T) {
+	ensureNamespace(t)
+	files, err := filepath.Glob(filepath.Join(chartFolder(t), "..", "testdata", "*.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	files = append(files, filepath.Join(chartFolder(t), "..", "install.yaml"))
+	checked := 0
+	for _, file := range files {
+		if strings.HasSuffix(file, ".values.yaml") {
+			continue
+		}
+		checked++
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".yaml"), func(t *testing.T) {
+			manifests, err := os.Open(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer manifests.Close() //nolint:errcheck // only read
+			cmd := shared.KubectlCommand(t.Context(), "apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", "-")
+			var complaints bytes.Buffer
+			cmd.Stdin, cmd.Stderr = manifests, &complaints
+			if err := cmd.Run(); err != nil || complaints.Len() > 0 {
+				t.Errorf("%v\n%s", err, complaints.String())
+			}
+		})
+	}
+	if want := 5; checked < want {
+		t.Errorf("%d variants found, want %d at least", checked, want)
+	}
+}
+
+// A value that is misspelled, or that contradicts another, is refused before
+// anything is rendered; all others are in the variants.
+func TestHelmRefusesValues(t *testing.T) {
+	tests := map[string]string{
+		"an unknown value":               "--set=webhok.replicas=3",
+		"an unknown value further down":  "--set=watcher.secretTriger=false",
+		"an unknown mode":                "--set=certificates.mode=certmanager",
+		"files without a Secret":         "--set=certificates.mode=files",
+		"a bundle that is none":          "--set=certificates.files.caBundle=LS0tLS1CRUdJTg==",
+		"a duration without a unit":      "--set-string=watcher.settle=5",
+		"no replica":                     "--set=webhook.replicas=0",
+		"a tenant that is no id":         "--set=tenantID=contoso",
+		"a misspelled part of resources": "--set=webhook.resources.limit.memory=1Gi",
+		"an API server without a port":   "--set-json=networkPolicy.apiServerPorts=[]",
+	}
+	for name, set := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, err := helm(t, nil, "template", "keyroll", chartFolder(t), "--namespace="+namespace, set)
+			if err == nil || !strings.Contains(err.Error(), "values don't meet the specifications of the schema") {
+				t.Errorf("helm template %s: %v", set, err)
+			}
+		})
+	}
+}

@@ -1,0 +1,81 @@
+package chart
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"keyroll.dev/e2e/cluster"
+	"keyroll.dev/e2e/driver"
+	"keyroll.dev/e2e/install"
+	"keyroll.dev/e2e/internal/repo"
+	"keyroll.dev/e2e/vault"
+)
+
+// shared is the cluster of all tests of the package. The CRDs of the driver and of
+// cert-manager are in it, and neither of the two.
+var shared *cluster.Cluster
+
+func TestMain(m *testing.M) {
+	if address := os.Getenv(postRender); address != "" {
+		os.Exit(redirect(address))
+	}
+	os.Exit(cluster.Main(m, cluster.Options{}, func(ctx context.Context, c *cluster.Cluster) error {
+		shared = c
+		model, err := driver.New(driver.Config{REST: c.Admin(), Vault: vault.New(), Nodes: []string{"node-1"}})
+		if err != nil {
+			return err
+		}
+		if err := model.Install(ctx); err != nil {
+			return err
+		}
+		return applyCertManagerCRDs(ctx, c)
+	}))
+}
+
+// postRender names the environment variable that makes this binary a post-renderer
+// of Helm's. Its value is the address that webhooks shall point to.
+const postRender = "KEYROLL_TEST_POST_RENDER"
+
+func redirect(address string) int {
+	manifests, err := io.ReadAll(os.Stdin)
+	if err == nil {
+		manifests, err = install.Redirect(manifests, address)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	fmt.Print(string(manifests))
+	return 0
+}
+
+// applyCertManagerCRDs applies those of the version that the product is built
+// with: they come with its module.
+func applyCertManagerCRDs(ctx context.Context, c *cluster.Cluster) error {
+	root, err := repo.Root()
+	if err != nil {
+		return err
+	}
+	list := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "github.com/cert-manager/cert-manager")
+	list.Dir = root
+	module, err := list.Output()
+	if err != nil {
+		return fmt.Errorf("find cert-manager's module: %w", err)
+	}
+	crds := filepath.Join(strings.TrimSpace(string(module)), "deploy", "crds")
+	for _, kind := range []string{"issuers", "certificates"} {
+		if _, err := c.Kubectl(ctx, "apply", "--server-side", "-f", filepath.Join(crds, "cert-manager.io_"+kind+".yaml")); err != nil {
+			return err
+		}
+		if _, err := c.Kubectl(ctx, "wait", "--for=condition=Established", "--timeout=60s", "crd/"+kind+".cert-manager.io"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
