@@ -31,7 +31,7 @@ func TestCIRunsTheReadmesTests(t *testing.T) {
 
 func TestDocumentsNameRealTargets(t *testing.T) {
 	makefile := read(t, "Makefile")
-	mention := regexp.MustCompile("(?m)(?:^|`)make ([a-z][a-z-]*)")
+	mention := regexp.MustCompile("(?m)(?:^|`)make ([a-z][a-z0-9-]*)")
 	for path, text := range documents(t) {
 		for _, m := range mention.FindAllStringSubmatch(text, -1) {
 			if !strings.Contains(makefile, "\n"+m[1]+":") {
