@@ -17,8 +17,8 @@ import (
 	"keyroll.dev/e2e/vault"
 )
 
-// shared is the cluster of all tests of the package. The CRDs of the driver and of
-// cert-manager are in it, and neither of the two.
+// shared is the cluster of all tests of the package. The CRDs of the driver, of
+// cert-manager and of the Prometheus operator are in it, and none of the three.
 var shared *cluster.Cluster
 
 func TestMain(m *testing.M) {
@@ -32,6 +32,9 @@ func TestMain(m *testing.M) {
 			return err
 		}
 		if err := model.Install(ctx); err != nil {
+			return err
+		}
+		if err := applyCRDs(ctx, c, filepath.Join("testdata", "monitoring-crds.yaml")); err != nil {
 			return err
 		}
 		return applyCertManagerCRDs(ctx, c)
@@ -70,12 +73,18 @@ func applyCertManagerCRDs(ctx context.Context, c *cluster.Cluster) error {
 	}
 	crds := filepath.Join(strings.TrimSpace(string(module)), "deploy", "crds")
 	for _, kind := range []string{"issuers", "certificates"} {
-		if _, err := c.Kubectl(ctx, "apply", "--server-side", "-f", filepath.Join(crds, "cert-manager.io_"+kind+".yaml")); err != nil {
-			return err
-		}
-		if _, err := c.Kubectl(ctx, "wait", "--for=condition=Established", "--timeout=60s", "crd/"+kind+".cert-manager.io"); err != nil {
+		if err := applyCRDs(ctx, c, filepath.Join(crds, "cert-manager.io_"+kind+".yaml")); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// applyCRDs returns once the API server serves what a file defines.
+func applyCRDs(ctx context.Context, c *cluster.Cluster, file string) error {
+	if _, err := c.Kubectl(ctx, "apply", "--server-side", "-f", file); err != nil {
+		return err
+	}
+	_, err := c.Kubectl(ctx, "wait", "--for=condition=Established", "--timeout=60s", "-f", file)
+	return err
 }
