@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql/parser"
 
@@ -170,7 +171,7 @@ func check(t *testing.T, all map[string]metric, where, query string) {
 // known, every alternative of the matcher to be one of them.
 func checkMatcher(t *testing.T, where, name string, m metric, matcher *labels.Matcher) {
 	t.Helper()
-	if matcher.Name == labels.MetricName {
+	if matcher.Name == model.MetricNameLabel {
 		return
 	}
 	values, there := m[matcher.Name]

@@ -36,7 +36,7 @@ var helmBinary = sync.OnceValues(func() (string, error) {
 	if upToDate(path, filepath.Join(root, "tools", "go.mod")) {
 		return path, nil
 	}
-	build := exec.Command("go", "build", "-trimpath", "-o", path, "helm.sh/helm/v3/cmd/helm") //nolint:noctx // it ends with the test
+	build := exec.Command("go", "build", "-trimpath", "-o", path, "helm.sh/helm/v3/cmd/helm")
 	build.Dir = filepath.Join(root, "tools")
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build helm: %w\n%s", err, out)
