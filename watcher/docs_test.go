@@ -27,12 +27,7 @@ func TestDocsExplainTheEvents(t *testing.T) {
 		}
 	}
 	want = append(want, string(rollout.RolloutStuck)) // told by itself
-	got := document.First(document.Rows(document.Section(t, troubleshootDocs, "## Events")))
-	slices.Sort(want)
-	slices.Sort(got)
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("%s (-code +docs):\n%s", troubleshootDocs, diff)
-	}
+	document.CheckNames(t, troubleshootDocs, "## Events", want)
 }
 
 func TestDocsExplainWhatNoEventTells(t *testing.T) {

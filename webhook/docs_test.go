@@ -25,12 +25,7 @@ func TestDocsExplainRefusalsAndErrors(t *testing.T) {
 	for _, reason := range slices.Concat(Reasons[Refused], Reasons[Failed]) {
 		want = append(want, string(reason))
 	}
-	got := document.First(document.Rows(document.Section(t, troubleshootDocs, "## Refusals")))
-	slices.Sort(want)
-	slices.Sort(got)
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("%s (-code +docs):\n%s", troubleshootDocs, diff)
-	}
+	document.CheckNames(t, troubleshootDocs, "## Refusals", want)
 }
 
 func TestDocsListTheReasonsOfEachOutcome(t *testing.T) {

@@ -4,8 +4,11 @@ package document
 
 import (
 	"os"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // Section is the text between a heading ("## Events") and the next one of its
@@ -68,6 +71,17 @@ func First(rows [][]string) []string {
 		names = append(names, strings.Trim(row[0], "`"))
 	}
 	return names
+}
+
+// CheckNames fails the test unless the first cells of a section's tables are
+// these names, in whatever order.
+func CheckNames(t *testing.T, file, heading string, names []string) {
+	t.Helper()
+	want := slices.Sorted(slices.Values(names))
+	got := slices.Sorted(slices.Values(First(Rows(Section(t, file, heading)))))
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("%s, %s (-code +docs):\n%s", file, heading, diff)
+	}
 }
 
 // Headings are the texts of a section's headings of that level ("###").
