@@ -369,7 +369,10 @@ func TestUnreadFieldsCostNoMemory(t *testing.T) {
 			}
 		})
 	}
-	if few, many := allocations(1), allocations(10_000); many > few {
+	// Under the race detector a sync.Pool drops what it is given now and then,
+	// and the decoder is then made anew: a few allocations more, for none of the things.
+	const slack = 100
+	if few, many := allocations(1), allocations(10_000); many > few+slack {
 		t.Errorf("%v allocations beside 10,000 things that are not read, %v beside one", many, few)
 	}
 }
