@@ -6,6 +6,7 @@
 //	           controlplane/go.mod (minutes, once; kept in the cache folder)
 //	Start      keys and certificates -> etcd -> API server, ready
 //	           -> controller manager, scheduler, kwok -> nodes, ready
+//	           what kubelet would start again when it ends, is started again
 //	Stop       everything ends; so it does when the context ends, when the test
 //	           panics, and (on Linux) when the test is killed
 //	Adopt      or none of this: a cluster that runs already, of somebody else
@@ -54,11 +55,14 @@ type Cluster struct {
 	admin   *rest.Config
 	client  kubernetes.Interface
 
+	ended chan struct{} // closed when Stop has done its work
+	lost  chan struct{} // closed when a component has ended that nothing replaces; nil: the cluster is not ours
+
 	mu      sync.Mutex
 	running map[string]*daemon.Process
 	atStop  []func()
 	stopped bool
-	ended   chan struct{} // closed when Stop has done its work
+	cause   error // why it is lost
 }
 
 // ports that a cluster listens on, all on loopback.
@@ -94,6 +98,7 @@ func start(ctx context.Context, o Options, bin string) (*Cluster, error) {
 		logs:    o.LogDir,
 		running: map[string]*daemon.Process{},
 		ended:   make(chan struct{}),
+		lost:    make(chan struct{}),
 	}
 	if c.logs == "" {
 		c.logs = run.path("logs")
@@ -226,31 +231,30 @@ func (c *Cluster) process(name string) *daemon.Process {
 
 var errStopped = errors.New("the cluster is stopped")
 
-// startAll starts components, unless Stop came first.
+// startAll starts components, and starts them again where they may end by themselves.
 func (c *Cluster) startAll(specs ...daemon.Spec) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	for _, spec := range specs {
-		if c.stopped {
-			return errStopped
-		}
-		p, err := daemon.Start(spec)
+		p, err := c.start(spec)
 		if err != nil {
 			return err
 		}
-		c.running[spec.Name] = p
-		go c.tellIfItDies(p)
+		go c.lookAfter(p)
 	}
 	return nil
 }
 
-// tellIfItDies says so where the run is watched: a story that fails because the
-// scheduler crashed would otherwise blame the product.
-func (c *Cluster) tellIfItDies(p *daemon.Process) {
-	<-p.Done()
-	if err := p.Err(); err != nil && !c.isStopped() {
-		fmt.Fprintf(c.options.Out, "control plane: %v\n", err)
+// start starts a component, unless Stop came first.
+func (c *Cluster) start(spec daemon.Spec) (*daemon.Process, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.stopped {
+		return nil, errStopped
 	}
+	p, err := daemon.Start(spec)
+	if err == nil {
+		c.running[spec.Name] = p
+	}
+	return p, err
 }
 
 func (c *Cluster) isStopped() bool {
@@ -259,26 +263,11 @@ func (c *Cluster) isStopped() bool {
 	return c.stopped
 }
 
-// dead is the error of a component that has ended by itself.
-func (c *Cluster) dead() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.stopped {
-		return errStopped
-	}
-	for _, p := range c.running {
-		if err := p.Err(); err != nil {
-			return portTaken(err)
-		}
-	}
-	return nil
-}
-
 // patience with what takes seconds on an idle machine: tests run on busy ones too.
 const patience = 2 * time.Minute
 
-// await polls until ready returns nil. It gives up when a component has died,
-// and tells then what that one had logged.
+// await polls until ready returns nil. It gives up when the cluster is lost, and
+// tells then what the component at fault had logged.
 func (c *Cluster) await(ctx context.Context, what string, ready func(context.Context) error) error {
 	const poll = 50 * time.Millisecond
 	ctx, cancel := context.WithTimeout(ctx, patience)

@@ -23,6 +23,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(orphanVariable) != "" {
 		beOrphaned()
 	}
+	if logs := os.Getenv(lossVariable); logs != "" {
+		beLost(logs)
+	}
 	os.Exit(Main(m, Options{Nodes: 2, AuditPolicy: true}, func(_ context.Context, c *Cluster) error {
 		shared = c
 		return nil

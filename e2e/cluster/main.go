@@ -14,8 +14,9 @@ import (
 
 // Main is the body of a TestMain: it boots a cluster, lets use put into it what
 // the package's tests share, runs them, and returns the exit code when all has
-// stopped. Logs are kept in e2e/logs/PACKAGE until the next run. With -short
-// the package's tests are left out.
+// stopped. When the cluster is lost, the tests end at once: each would only wait
+// as long as it can. Logs are kept in e2e/logs/PACKAGE until the next run. With
+// -short the package's tests are left out.
 //
 //	func TestMain(m *testing.M) {
 //		os.Exit(cluster.Main(m, cluster.Options{}, func(_ context.Context, c *cluster.Cluster) error {
@@ -51,12 +52,15 @@ func runMain(ctx context.Context, tests interface{ Run() int }, o Options, use f
 		return 0, err
 	}
 	defer c.Stop()
-	// Ctrl-C must not wait for the end of the story that is being told.
-	interrupted := context.AfterFunc(ctx, func() {
+	// Neither Ctrl-C nor the loss of the cluster waits for the end of the story that is being told.
+	ctx, release := c.While(ctx)
+	defer release()
+	ended := context.AfterFunc(ctx, func() {
+		fmt.Fprintf(os.Stderr, "the tests end here; logs are kept in %s\n", o.LogDir)
 		c.Stop()
 		os.Exit(1)
 	})
-	defer interrupted()
+	defer ended()
 	if err := use(ctx, c); err != nil {
 		return 0, err
 	}

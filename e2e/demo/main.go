@@ -44,18 +44,23 @@ func run(ctx context.Context, in io.Reader, out io.Writer, keep bool) (err error
 		return err
 	}
 	defer c.Stop()
+	alive, release := c.While(ctx)
+	defer release()
 	s.say("Build Keyroll, apply manifests/install.yaml, run webhook and watcher under its ServiceAccounts")
-	s.world, err = world.New(ctx, c, nodes, world.Options{})
+	s.world, err = world.New(alive, c, nodes, world.Options{})
 	if err != nil {
 		return err
 	}
-	if err := tell(ctx, s); err != nil {
+	if err := tell(alive, s); err != nil {
 		return s.explain(err)
 	}
 	if !keep {
 		return nil
 	}
-	return stay(ctx, s, in)
+	if err := stay(alive, s, in); err != nil || ctx.Err() != nil {
+		return err
+	}
+	return context.Cause(alive)
 }
 
 var nodes = []string{"node-1", "node-2", "node-3"}
