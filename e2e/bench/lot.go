@@ -17,7 +17,6 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"keyroll.dev/e2e/driver"
-	"keyroll.dev/internal/annotation"
 )
 
 // lot is workloads that are written as controllers, kubelets and the driver
@@ -213,19 +212,4 @@ func (l *lot) touch(ctx context.Context) (time.Duration, error) {
 		return err
 	})
 	return time.Since(begin), err
-}
-
-// stamped counts the workloads of the first class whose template the watcher has patched.
-func (l *lot) stamped(ctx context.Context) (int, error) {
-	all, err := l.kube.AppsV1().Deployments(l.namespace(0)).List(ctx, metav1.ListOptions{})
-	if err != nil {
-		return 0, err
-	}
-	count := 0
-	for i := range all.Items {
-		if all.Items[i].Spec.Template.Annotations[annotation.Content] != "" {
-			count++
-		}
-	}
-	return count, nil
 }

@@ -9,7 +9,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
 
+	"keyroll.dev/e2e/asked"
 	"keyroll.dev/e2e/cluster"
 	"keyroll.dev/e2e/driver"
 	"keyroll.dev/e2e/install"
@@ -233,18 +235,19 @@ func (f *fleet) settleStamped(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
 	for {
-		stamped, err := f.stamped(ctx)
-		if err != nil || stamped == f.workloads {
+		patched, err := stamped(ctx, f.Client(), f.namespace)
+		if err != nil || patched == f.workloads {
 			return err
 		}
 		if err := sleep(ctx, time.Second); err != nil {
-			return fmt.Errorf("%d of %d templates are patched: %w", stamped, f.workloads, err)
+			return fmt.Errorf("%d of %d templates are patched: %w", patched, f.workloads, err)
 		}
 	}
 }
 
-func (f *fleet) stamped(ctx context.Context) (int, error) {
-	all, err := f.Client().AppsV1().Deployments(f.namespace).List(ctx, metav1.ListOptions{ResourceVersion: "0"})
+// stamped counts the Deployments of a namespace whose template the watcher has patched.
+func stamped(ctx context.Context, client kubernetes.Interface, namespace string) (int, error) {
+	all, err := client.AppsV1().Deployments(namespace).List(ctx, metav1.ListOptions{ResourceVersion: "0"})
 	if err != nil {
 		return 0, err
 	}
@@ -265,16 +268,25 @@ func (f *fleet) cpu() time.Duration {
 
 // tell makes figures of what the API server was asked since the rotation.
 func (f *fleet) tell(r *report, begin time.Time, bare, cpu time.Duration) error {
-	seen, err := look(f.Cluster, begin, f.Keyroll.User("watcher"), f.namespace)
+	seen, err := look(f.Cluster, begin, f.Keyroll.User("watcher"))
 	if err != nil {
 		return err
 	}
-	n := float64(f.workloads)
-	r.add(figure{what: f.String() + ": from the rotation's first status to the last patch", unit: "s", ours: seen.last.Sub(seen.firstStatus).Seconds(), bare: bare.Seconds(), held: timesBare(1.5)})
-	r.add(figure{what: f.String() + ": from its last status to the last patch", unit: "s", ours: seen.last.Sub(seen.lastStatus).Seconds(), bare: bare.Seconds()})
-	r.add(figure{what: f.String() + ": requests until the last patch", ours: float64(len(seen.until)), bare: n, held: atMost(2*n + 20)})
-	r.add(figure{what: f.String() + ": requests until the rollouts ended", ours: float64(len(seen.ours)), bare: n, held: atMost(4 * n)})
+	n := f.workloads
+	r.add(figure{what: f.String() + ": from the rotation's first status to the last patch", unit: "s", ours: seen.LastPatch.Sub(seen.FirstStatus).Seconds(), bare: bare.Seconds(), held: timesBare(1.5)})
+	r.add(figure{what: f.String() + ": from its last status to the last patch", unit: "s", ours: seen.LastPatch.Sub(seen.LastStatus).Seconds(), bare: bare.Seconds()})
+	r.add(figure{what: f.String() + ": requests until the last patch", ours: float64(len(seen.UntilPatched)), bare: float64(n), held: atMost(float64(asked.MostUntilPatched(n)))})
+	r.add(figure{what: f.String() + ": requests until the rollouts ended", ours: float64(len(seen.Ours)), bare: float64(n), held: atMost(float64(asked.MostUntilDone(n)))})
 	r.add(figure{what: f.String() + ": CPU of the watcher for it", unit: "s", ours: cpu.Seconds()})
-	r.say("asked: %s", counted(seen.ours))
+	r.say("asked: %s", asked.Counted(seen.Ours))
 	return nil
+}
+
+// look reads from the audit log what happened since begin.
+func look(c *cluster.Cluster, begin time.Time, watcher string) (asked.Rotation, error) {
+	all, err := c.Requests(begin)
+	if err != nil {
+		return asked.Rotation{}, err
+	}
+	return asked.Of(all, watcher)
 }

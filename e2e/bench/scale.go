@@ -11,6 +11,7 @@ import (
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 
+	"keyroll.dev/e2e/asked"
 	"keyroll.dev/e2e/cluster"
 	"keyroll.dev/e2e/driver"
 	"keyroll.dev/e2e/install"
@@ -255,8 +256,8 @@ func (s *stage) rotate(ctx context.Context, l *lot, what string, bare time.Durat
 		return err
 	}
 	err := s.await(ctx, "the patches", func(ctx context.Context) (bool, error) {
-		stamped, err := l.stamped(ctx)
-		return stamped == l.classSize, err
+		patched, err := stamped(ctx, l.kube, l.namespace(0)) // which the first class stands in, with others
+		return patched == l.classSize, err
 	})
 	if err != nil {
 		return err
@@ -264,7 +265,7 @@ func (s *stage) rotate(ctx context.Context, l *lot, what string, bare time.Durat
 	if err := sleep(ctx, 2*time.Second); err != nil { // Events, and the audit log comes after the answer
 		return err
 	}
-	seen, err := look(s.Cluster, begin, s.keyroll.User("watcher"), l.namespace(0))
+	seen, err := look(s.Cluster, begin, s.keyroll.User("watcher"))
 	if err != nil {
 		return err
 	}
@@ -272,11 +273,11 @@ func (s *stage) rotate(ctx context.Context, l *lot, what string, bare time.Durat
 	if b.timesBare > 0 {
 		held = timesBare(b.timesBare)
 	}
-	n := float64(l.classSize)
-	s.report.add(figure{what: what + ": from a rotation's first status to the last patch", unit: "s", ours: seen.last.Sub(seen.firstStatus).Seconds(), bare: bare.Seconds(), held: held})
-	s.report.add(figure{what: what + ": from its last status to the last patch", unit: "s", ours: seen.last.Sub(seen.lastStatus).Seconds(), bare: bare.Seconds()})
-	s.report.add(figure{what: what + ": requests until then", ours: float64(len(seen.until)), bare: n, held: atMost(2*n + 20)})
-	s.report.say("asked: %s", counted(seen.ours))
+	n := l.classSize
+	s.report.add(figure{what: what + ": from a rotation's first status to the last patch", unit: "s", ours: seen.LastPatch.Sub(seen.FirstStatus).Seconds(), bare: bare.Seconds(), held: held})
+	s.report.add(figure{what: what + ": from its last status to the last patch", unit: "s", ours: seen.LastPatch.Sub(seen.LastStatus).Seconds(), bare: bare.Seconds()})
+	s.report.add(figure{what: what + ": requests until then", ours: float64(len(seen.UntilPatched)), bare: float64(n), held: atMost(float64(asked.MostUntilPatched(n)))})
+	s.report.say("asked: %s", asked.Counted(seen.Ours))
 	return nil
 }
 
