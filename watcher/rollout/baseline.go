@@ -27,6 +27,8 @@ type ClassBaseline struct {
 	Since    time.Time         `json:"since"`              // pods that started before, and bear the stamp, started on these versions
 	// Mixed: some pod is known to have started on other versions, so that a pod holds these now proves nothing.
 	Mixed bool `json:"mixed,omitempty"`
+	// From is the lowest ordinal that it speaks of: below a partition pods stay on what they started with.
+	From int32 `json:"from,omitempty"`
 }
 
 // SecretBaseline is a Secret's part of a Baseline.
@@ -35,6 +37,8 @@ type SecretBaseline struct {
 	Since  time.Time `json:"since"`
 	// Unsettled: recorded by a roll that could not wait longer, so some pods may have started on another digest.
 	Unsettled bool `json:"unsettled,omitempty"`
+	// From is the lowest ordinal that it speaks of, as in ClassBaseline.
+	From int32 `json:"from,omitempty"`
 	// Feeds identifies the versions that the digest was made from, as the feeding statuses tell; "" when they did not.
 	Feeds string `json:"feeds,omitempty"`
 	// Answered are the digests that were rolled for since the feeding statuses came to Feeds, latest last.
@@ -57,8 +61,15 @@ func (b Baseline) IsZero() bool {
 // needed, they ride along with the next one.
 func (b Baseline) Same(o Baseline) bool {
 	return b.Stamp == o.Stamp && b.Confirmed.Equal(o.Confirmed) &&
-		maps.EqualFunc(b.Classes, o.Classes, func(x, y ClassBaseline) bool { return x.Digest == y.Digest && x.Mixed == y.Mixed }) &&
-		maps.EqualFunc(b.Secrets, o.Secrets, func(x, y SecretBaseline) bool { return x.Digest == y.Digest && x.Unsettled == y.Unsettled })
+		maps.EqualFunc(b.Classes, o.Classes, ClassBaseline.same) && maps.EqualFunc(b.Secrets, o.Secrets, SecretBaseline.same)
+}
+
+func (c ClassBaseline) same(o ClassBaseline) bool {
+	return c.Digest == o.Digest && c.Mixed == o.Mixed && c.From == o.From
+}
+
+func (b SecretBaseline) same(o SecretBaseline) bool {
+	return b.Digest == o.Digest && b.Unsettled == o.Unsettled && b.From == o.From
 }
 
 // Pending reports whether b, which takes the place of was, need not be written
@@ -87,7 +98,7 @@ func (b Baseline) knows(stamp string) bool {
 // covers reports whether the pod is one of those that c of b speaks of for
 // certain.
 func (b Baseline) covers(c ClassBaseline, p Pod, skew time.Duration) bool {
-	return p.Stamp == b.Stamp && p.Started.Add(skew).Before(c.Since)
+	return p.Stamp == b.Stamp && p.Ordinal >= c.From && p.Started.Add(skew).Before(c.Since)
 }
 
 func newClassBaseline(versions map[string]string, now time.Time) ClassBaseline {

@@ -1,10 +1,13 @@
 package rollout
 
 import (
+	"fmt"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 func TestBaselineFollowsThePods(t *testing.T) {
@@ -260,6 +263,95 @@ func TestThereAndBack(t *testing.T) {
 			tt.given(&s)
 			if diff := cmp.Diff(tt.want, outcomeOf(live(s, defaults(), tt.moments...))); diff != "" {
 				t.Errorf("outcome (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestRecordBesideAPartition has content change for db-0, the one pod of a
+// StatefulSet, which its partition keeps as it is. Then db-1 comes, and the watcher
+// is another one.
+func TestRecordBesideAPartition(t *testing.T) {
+	type change = func(*State)
+	const minute = time.Minute
+	written := func(after time.Duration) change { // the Secret, as driver v1.6.0 does for every pod
+		return func(s *State) {
+			secret := s.Secrets[env]
+			secret.Changed = now.Add(after)
+			s.Secrets = map[string]Secret{env: secret}
+		}
+	}
+	starts := func(ordinal int32, after time.Duration, inherits bool) change {
+		return func(s *State) {
+			p := firstMount(fmt.Sprintf("db-%d", ordinal))
+			p.Ordinal, p.Stamp, p.Created, p.Started = ordinal, s.Workload.Stamp, now.Add(after-5*time.Second), now.Add(after)
+			p.UID += types.UID(after.String())
+			mounted := p.Started.Add(-3 * time.Second)
+			*p.Mounts[0].Status = Status{Generation: 1, Created: mounted, Changed: mounted, Owner: p.UID, Target: p.UID, Versions: versions("v2")}
+			if inherits {
+				p.Mounts[0].Status.Generation, p.Mounts[0].Status.Created = 2, t0
+			}
+			s.Pods = append(slices.DeleteFunc(slices.Clone(s.Pods), func(o Pod) bool { return o.Name == p.Name }), p)
+			feed(s)
+			written(after)(s)
+		}
+	}
+	another := func(s *State) { // watcher, which has seen nothing change
+		s.Memory = Memory{}
+		secret := s.Secrets[env]
+		secret.Since = time.Time{}
+		s.Secrets = map[string]Secret{env: secret}
+	}
+	mountless := func(s *State) { *s = alone(*s); s.Pods = slices.Clone(s.Pods) }
+	partition := func(n int32) change { return func(s *State) { s.Workload.Partition = n } }
+	rotation := []moment{{time.Second, both(polls(1, "v2"), writes("B", time.Second))}, {minute, func(*State) {}}}
+	scaledUp := append(rotation, moment{11 * minute, starts(1, 10*minute, false)})
+	later := func(before []moment, more ...moment) []moment { return append(slices.Clone(before), more...) }
+	tests := map[string]struct {
+		moments []moment
+		want    outcome
+	}{
+		"the pod is told of": {rotation, outcome{None, BelowPartition, 0}},
+		"the other one is not rolled for it": {
+			later(scaledUp, moment{20 * minute, both(written(19*minute), another)}), outcome{None, BelowPartition, 0},
+		},
+		"the other one, made again with the status of the one before, is not rolled for it": {
+			later(scaledUp, moment{13 * minute, both(starts(1, 12*minute, true), another)}),
+			outcome{None, BelowPartition, 0},
+		},
+		"the pod is rolled once the partition is lowered": {
+			later(scaledUp, moment{20 * minute, both(written(19*minute), another, partition(0))}, moment{21 * minute, func(*State) {}}),
+			outcome{Roll, ContentChanged, 0},
+		},
+		"the pod is rolled for its Secret alone": {
+			later(scaledUp, moment{20 * minute, both(written(19*minute), another, partition(0), mountless)}, moment{21 * minute, func(*State) {}}),
+			outcome{Roll, SecretChanged, 0},
+		},
+		"the pod is rolled whose status was inherited": {
+			later(scaledUp, moment{20 * minute, both(written(19*minute), another, partition(0), func(s *State) {
+				s.Secrets = nil
+				st := *s.Pods[0].Mounts[0].Status
+				st.Created, st.Changed = t0.Add(-time.Hour), at(time.Minute)
+				s.Pods[0].Mounts = []Mount{{Class: class, Status: &st}}
+			})}, moment{21 * minute, func(*State) {}}),
+			outcome{Roll, ContentChanged, 0},
+		},
+		"the pod is made again": {
+			later(scaledUp, moment{12 * minute, starts(0, 11*minute, false)}, moment{20 * minute, both(written(19*minute), another, partition(0))}),
+			outcome{None, UpToDate, 0},
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := freshEnv(Republishing)
+			s.Pods = []Pod{firstMount("db-0")}
+			s.Workload.Kind, s.Workload.Partition, s.Workload.Replicas = "StatefulSet", 1, 1
+			feed(&s)
+			d := live(s, defaults(), tt.moments...)
+			got := outcomeOf(d)
+			got.After = 0
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", d.Message, diff)
 			}
 		})
 	}

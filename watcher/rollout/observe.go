@@ -118,10 +118,11 @@ func (v *view) observe() Baseline {
 	return b
 }
 
-// allRun reports whether every live pod runs on the newest revision. One that is
-// still to start may read content that is older than what the others run on.
+// allRun reports whether every live pod that a rollout reaches runs on the newest
+// revision, and no other is still to start: it may read content that is older than
+// what the others run on.
 func (v *view) allRun() bool {
-	return v.counts.Older == 0 && len(v.running) == len(v.current)
+	return v.leaving == 0 && len(v.running) == len(v.current)
 }
 
 // unconfirmed reports whether the record, as it was written last, does not speak
@@ -142,33 +143,37 @@ func (v *view) untilCovered() time.Duration {
 	return rest
 }
 
-// observeClass reports whether all pods are known to have started on the recorded versions.
+// observeClass reports whether all pods that the record speaks of are known to have
+// started on its versions.
 func (v *view) observeClass(b Baseline, running []*judged, class string) bool {
-	digest, common := commonVersions(running, class)
+	digest, from, common := v.shared(running, func(pods []*judged) (string, bool) { return commonVersions(pods, class) })
 	was, recorded := b.Classes[class]
 	switch {
 	case common && v.allRun() && recorded && was.Digest == digest:
-		was.Since, was.Mixed = v.now, false
+		was.Since, was.Mixed, was.From = v.now, false, from
 		b.Classes[class] = was
 	case common && v.allRun():
-		b.Classes[class] = newClassBaseline(versionsOf(running, class, digest), v.now)
-		if entry := b.Classes[class]; entry.Digest != digest {
-			b.Classes[class] = ClassBaseline{Digest: digest, Since: v.now}
+		entry := newClassBaseline(versionsOf(running, class, digest), v.now)
+		if entry.Digest != digest {
+			entry = ClassBaseline{Digest: digest, Since: v.now}
 		}
+		entry.From = from
+		b.Classes[class] = entry
 	case !recorded:
 		if versions, ok := agreedVersions(running, class); ok {
 			b.Classes[class] = newClassBaseline(versions, v.now)
 		}
-	case startedElse(running, class, was.Digest):
+	case startedElse(fromOrdinal(running, was.From), class, was.Digest):
 		was.Mixed = true // another process must not take them all to run on it
 		b.Classes[class] = was
 	}
 	return common
 }
 
-// observeSecret reports whether all pods are known to have started on the recorded digest.
+// observeSecret reports whether all pods that the record speaks of are known to have
+// started on its digest.
 func (v *view) observeSecret(b Baseline, running []*judged, name string, secret Secret) bool {
-	digest, common := commonDigest(running, name)
+	digest, from, common := v.shared(running, func(pods []*judged) (string, bool) { return commonDigest(pods, name) })
 	was, recorded := b.Secrets[name]
 	feeds := v.memory.secrets[name].on
 	switch {
@@ -179,12 +184,17 @@ func (v *view) observeSecret(b Baseline, running []*judged, name string, secret 
 		if len(v.stale)+len(v.kept) > 0 || v.agreedFor(name, sameValueAfter).reason != "" {
 			feeds = "" // the Secret may not hold yet what they agree on
 		}
-		b.Secrets[name] = was.confirmed(digest, feeds, v.now)
-	case !common:
+		was = was.confirmed(digest, feeds, v.now)
+		was.From = from
+		b.Secrets[name] = was
+	case !common, digest != was.Digest:
 		was.Unsettled = true // another process must not take them all to run on it
 		b.Secrets[name] = was
+	default:
+		was.From = max(was.From, from)
+		b.Secrets[name] = was
 	}
-	return common
+	return common && b.Secrets[name].Digest == digest
 }
 
 // confirmed is a Secret's record once all pods are known to run on the digest.
@@ -207,6 +217,25 @@ func (v *view) forget(b Baseline, running []*judged) {
 	}
 	maps.DeleteFunc(b.Classes, func(name string, _ ClassBaseline) bool { return !classes[name] })
 	maps.DeleteFunc(b.Secrets, func(name string, _ SecretBaseline) bool { return !v.s.Secrets[name].consumed() })
+}
+
+// shared is what all pods are known to have started with or, where those below a
+// partition differ, what the others are. from is the lowest ordinal that it is true of.
+func (v *view) shared(running []*judged, commonOf func([]*judged) (string, bool)) (digest string, from int32, common bool) {
+	digest, common = commonOf(running)
+	if partition := v.s.Workload.Partition; !common && partition > 0 {
+		from = partition
+		digest, common = commonOf(fromOrdinal(running, from))
+	}
+	return digest, from, common
+}
+
+// fromOrdinal leaves out the pods of lower ordinals.
+func fromOrdinal(pods []*judged, from int32) []*judged {
+	if from <= 0 {
+		return pods
+	}
+	return slices.DeleteFunc(slices.Clone(pods), func(p *judged) bool { return p.Ordinal < from })
 }
 
 // commonVersions is what all pods that mount the class are known to have started with.

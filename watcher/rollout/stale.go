@@ -155,7 +155,7 @@ func (j *judge) mount(p Pod, m Mount, was string) (v Verdict, started string) {
 		return Verdict{Stale, ContentChanged, m.Class}, ""
 	case !recorded, base.Digest == now && base.Mixed:
 		return Verdict{Unknown, odd, m.Class}, ""
-	case base.Digest != now:
+	case base.Digest != now, p.Ordinal < base.From:
 		return Verdict{Stale, ContentChanged, m.Class}, lost
 	}
 	return Verdict{Fresh, SameAgain, m.Class}, now
@@ -290,8 +290,9 @@ func before(a, b time.Time, skew time.Duration) bool {
 	return !a.IsZero() && a.Add(skew).Before(b)
 }
 
-// speaksOf reports whether the record of a Secret holds for this pod: it bears
-// the recorded stamp, or lost it to somebody's edit after the record was made.
+// speaksOf reports whether the record of a Secret holds for this pod: it is not
+// below the partition that it was recorded at, and bears the recorded stamp, or
+// lost it to somebody's edit after the record was made.
 func (b Baseline) speaksOf(p Pod, s SecretBaseline) bool {
-	return p.Stamp == b.Stamp || b.knows(p.Stamp) && p.Created.After(s.Since)
+	return p.Ordinal >= s.From && (p.Stamp == b.Stamp || b.knows(p.Stamp) && p.Created.After(s.Since))
 }

@@ -19,6 +19,7 @@ type view struct {
 	stale   []*judged // those that a rollout would replace
 	kept    []*judged // stale ones that it would not: below the partition
 	counts  Counts
+	leaving int // live pods of older revisions that their controller will replace
 	memory  Memory
 }
 
@@ -44,6 +45,9 @@ func look(now time.Time, s State, o Options) *view {
 	return v
 }
 
+// keeps reports whether a rollout leaves the pod as it is.
+func (w Workload) keeps(p Pod) bool { return p.Ordinal < w.Partition }
+
 // add sorts a judged pod to its kind.
 func (v *view) add(p *judged) {
 	runs := !p.Started.IsZero()
@@ -52,6 +56,9 @@ func (v *view) add(p *judged) {
 	}
 	if !v.s.current(p.Pod) {
 		v.counts.Older++
+		if !v.s.Workload.keeps(p.Pod) {
+			v.leaving++
+		}
 		return
 	}
 	v.current = append(v.current, p)
@@ -65,7 +72,7 @@ func (v *view) add(p *judged) {
 		v.counts.Unknown++
 	case Stale:
 		v.counts.Stale++
-		if p.Ordinal < v.s.Workload.Partition {
+		if v.s.Workload.keeps(p.Pod) {
 			v.kept = append(v.kept, p)
 		} else {
 			v.stale = append(v.stale, p)

@@ -128,6 +128,7 @@ type simWorkload struct {
 	never                 bool
 	onDelete              bool
 	partition             int32
+	settled               template // of a StatefulSet: what pods below its partition are made from
 	pods                  []*simPod
 	refuse                time.Duration // patches fail until then
 	queued                bool
@@ -135,7 +136,7 @@ type simWorkload struct {
 	alarm                 int
 	ordinal               int32
 	rolls                 []time.Duration
-	doubts                []time.Duration // rolls of which no pod was in need, only in doubt
+	doubts                []time.Duration // rolls that no pod needed for what they are said to be for
 	changes, disturbances int
 	last                  Decision
 }
@@ -568,12 +569,15 @@ func (w *world) controlOrdinals(wl *simWorkload) {
 	for _, p := range wl.pods {
 		byOrdinal[p.ordinal] = p
 	}
+	if !slices.ContainsFunc(wl.pods, func(p *simPod) bool { return p.finished || p.template != wl.observedT || !p.ready(w.now) }) {
+		wl.settled = wl.observedT // as completeRollingUpdate in kubernetes pkg/controller/statefulset
+	}
 	for i := range wl.replicas {
 		switch p := byOrdinal[i]; {
 		case p == nil:
 			of := wl.observedT
-			if i < wl.partition && len(wl.past) > 0 {
-				of = wl.past[len(wl.past)-1]
+			if i < wl.partition && !wl.onDelete {
+				of = wl.settled
 			}
 			w.createPod(wl, fmt.Sprintf("%s-%d", wl.name, i), i, of)
 			return
@@ -870,7 +874,11 @@ func (w *world) patch(wl *simWorkload, s State, d Decision) {
 		return
 	}
 	wl.rolls = append(wl.rolls, w.now)
-	if !slices.ContainsFunc(wl.live(), func(p *simPod) bool { return p.template == wl.template && p.running && w.lacks(p) }) {
+	lacks := w.lacksFiles
+	if d.Reason == SecretChanged {
+		lacks = w.lacksEnv
+	}
+	if !slices.ContainsFunc(wl.live(), func(p *simPod) bool { return p.template == wl.template && p.running && lacks(p) }) {
 		wl.doubts = append(wl.doubts, w.now)
 	}
 	unsettled := slices.ContainsFunc(slices.Collect(maps.Values(d.Baseline.Secrets)), func(b SecretBaseline) bool { return b.Unsettled })
