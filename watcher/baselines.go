@@ -13,9 +13,9 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/kubernetes"
 
 	"keyroll.dev/internal/annotation"
+	"keyroll.dev/internal/kube"
 	"keyroll.dev/watcher/rollout"
 )
 
@@ -56,7 +56,7 @@ func slimBaselines(m *corev1.ConfigMap) *baselines {
 // that come after. It is the one writer while it leads.
 type keeper struct {
 	caches    *caches
-	client    kubernetes.Interface
+	client    *kube.Client
 	namespace string // of the release
 	queue     *queue[string]
 	log       *slog.Logger
@@ -194,7 +194,7 @@ func (k *keeper) due(namespace string, now time.Time) (time.Duration, bool) {
 // meanwhile, both are merged first.
 func (k *keeper) write(ctx context.Context, namespace string) error {
 	data, was, taken := k.written(namespace)
-	maps := k.client.CoreV1().ConfigMaps(k.namespace)
+	maps := k.client.ConfigMaps(k.namespace)
 	desired := &corev1.ConfigMap{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: k.namespace, Name: baselinePrefix + namespace, ResourceVersion: was.version,
@@ -251,7 +251,7 @@ func (k *keeper) written(namespace string) (data map[string]string, was ledger, 
 
 // reread takes in what another writer has stored.
 func (k *keeper) reread(ctx context.Context, namespace string) error {
-	found, err := k.client.CoreV1().ConfigMaps(k.namespace).Get(ctx, baselinePrefix+namespace, metav1.GetOptions{})
+	found, err := k.client.ConfigMaps(k.namespace).Get(ctx, baselinePrefix+namespace, metav1.GetOptions{})
 	gone := apierrors.IsNotFound(err)
 	if gone {
 		found = &corev1.ConfigMap{}

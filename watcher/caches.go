@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/tools/cache"
 
+	"keyroll.dev/internal/kube"
 	"keyroll.dev/internal/secretsstore"
 )
 
@@ -45,49 +46,36 @@ type caches struct {
 
 // newCaches makes the informers and starts none. Without digests Secrets are left alone.
 func newCaches(c Config, digests *digester) *caches {
-	kube := c.Kube
-	apps, core, batch := kube.AppsV1(), kube.CoreV1(), kube.BatchV1()
+	api := c.Kube
 	see := lens{reloader: c.HonorReloader}
 	all := &caches{
 		release: c.Namespace,
 		workloads: map[schema.GroupKind]store[*workload]{
-			deployments.GroupKind(): newStore(listWatch(kube, apps.Deployments("").List, apps.Deployments("").Watch),
-				&appsv1.Deployment{}, see.deployment, workloadIndexes),
-			statefulSets.GroupKind(): newStore(listWatch(kube, apps.StatefulSets("").List, apps.StatefulSets("").Watch),
-				&appsv1.StatefulSet{}, see.statefulSet, workloadIndexes),
-			daemonSets.GroupKind(): newStore(listWatch(kube, apps.DaemonSets("").List, apps.DaemonSets("").Watch),
-				&appsv1.DaemonSet{}, see.daemonSet, workloadIndexes),
-			cronJobs.GroupKind(): newStore(listWatch(kube, batch.CronJobs("").List, batch.CronJobs("").Watch),
-				&batchv1.CronJob{}, see.cronJob, workloadIndexes),
+			deployments.GroupKind():  newStore(listWatch(api, api.Deployments("")), &appsv1.Deployment{}, see.deployment, workloadIndexes),
+			statefulSets.GroupKind(): newStore(listWatch(api, api.StatefulSets("")), &appsv1.StatefulSet{}, see.statefulSet, workloadIndexes),
+			daemonSets.GroupKind():   newStore(listWatch(api, api.DaemonSets("")), &appsv1.DaemonSet{}, see.daemonSet, workloadIndexes),
+			cronJobs.GroupKind():     newStore(listWatch(api, api.CronJobs("")), &batchv1.CronJob{}, see.cronJob, workloadIndexes),
 		},
-		replicaSets: newStore(listWatch(kube, apps.ReplicaSets("").List, apps.ReplicaSets("").Watch),
-			&appsv1.ReplicaSet{}, see.replicaSet, revisionIndexes),
-		controllerRevisions: newStore(listWatch(kube, apps.ControllerRevisions("").List, apps.ControllerRevisions("").Watch),
-			&appsv1.ControllerRevision{}, slimControllerRevision, revisionIndexes),
-		pods:  newStore(listWatch(kube, core.Pods("").List, core.Pods("").Watch), &corev1.Pod{}, slimPod, podIndexes),
-		nodes: newStore(listWatch(kube, core.Nodes().List, core.Nodes().Watch), &corev1.Node{}, slimNode, nil),
-		mountFailures: newStore(listWatch(kube, core.Events("").List, core.Events("").Watch, failedMounts),
+		replicaSets:         newStore(listWatch(api, api.ReplicaSets("")), &appsv1.ReplicaSet{}, see.replicaSet, revisionIndexes),
+		controllerRevisions: newStore(listWatch(api, api.ControllerRevisions("")), &appsv1.ControllerRevision{}, slimControllerRevision, revisionIndexes),
+		pods:                newStore(listWatch(api, api.Pods("")), &corev1.Pod{}, slimPod, podIndexes),
+		nodes:               newStore(listWatch(api, api.Nodes("")), &corev1.Node{}, slimNode, nil),
+		mountFailures: newStore(listWatch(api, api.Events(""), failedMounts),
 			&corev1.Event{}, slimMountFailure, cache.Indexers{byPod: indexed(podOfFailure)}),
-		classes: newStore(c.Driver.ClassListWatch(""), &secretsstore.SecretProviderClass{}, slimClass, classIndexes),
-		namespaces: newStore(listWatch(kube, core.Namespaces().List, core.Namespaces().Watch),
-			&corev1.Namespace{}, slimNamespace, nil),
-		accounts: newStore(listWatch(kube, core.ServiceAccounts("").List, core.ServiceAccounts("").Watch),
-			&corev1.ServiceAccount{}, slimAccount, nil),
-		drivers: newStore(listWatch(kube, kube.StorageV1().CSIDrivers().List, kube.StorageV1().CSIDrivers().Watch, theDriver),
-			&storagev1.CSIDriver{}, slimDriver, nil),
-		baselines: newStore(listWatch(kube, core.ConfigMaps(c.Namespace).List, core.ConfigMaps(c.Namespace).Watch, ourBaselines),
-			&corev1.ConfigMap{}, slimBaselines, nil),
+		classes:    newStore(c.Driver.ClassListWatch(""), &secretsstore.SecretProviderClass{}, slimClass, classIndexes),
+		namespaces: newStore(listWatch(api, api.Namespaces("")), &corev1.Namespace{}, slimNamespace, nil),
+		accounts:   newStore(listWatch(api, api.ServiceAccounts("")), &corev1.ServiceAccount{}, slimAccount, nil),
+		drivers:    newStore(listWatch(api, api.CSIDrivers(""), theDriver), &storagev1.CSIDriver{}, slimDriver, nil),
+		baselines:  newStore(listWatch(api, api.ConfigMaps(c.Namespace), ourBaselines), &corev1.ConfigMap{}, slimBaselines, nil),
 	}
 	all.statuses = newStore(c.Driver.PodStatusListWatch(""),
 		&secretsstore.SecretProviderClassPodStatus{}, all.reported.slimStatus, statusIndexes)
 	for _, kind := range c.OwnerKinds {
-		owners := c.Dynamic.Resource(kind.Resource)
-		all.workloads[kind.Kind.GroupKind()] = newStore(listWatch(c.Dynamic, owners.List, owners.Watch),
-			&unstructured.Unstructured{}, see.owner(kind.Kind), workloadIndexes)
+		owners := listWatch[*unstructured.UnstructuredList](c.Dynamic, c.Dynamic.Resource(kind.Resource))
+		all.workloads[kind.Kind.GroupKind()] = newStore(owners, &unstructured.Unstructured{}, see.owner(kind.Kind), workloadIndexes)
 	}
 	if digests != nil {
-		all.secrets = newStore(listWatch(kube, core.Secrets("").List, core.Secrets("").Watch, driverManaged),
-			&corev1.Secret{}, digests.slim, secretIndexes)
+		all.secrets = newStore(listWatch(api, api.Secrets(""), driverManaged), &corev1.Secret{}, digests.slim, secretIndexes)
 	}
 	return all
 }
@@ -107,25 +95,21 @@ func (c *caches) informers() []cache.SharedIndexInformer {
 	return all
 }
 
-// listWatch makes what an informer reads from, of a typed client's methods.
-func listWatch[L runtime.Object](
-	client any,
-	list func(context.Context, metav1.ListOptions) (L, error),
-	start func(context.Context, metav1.ListOptions) (watch.Interface, error),
-	narrow ...func(*metav1.ListOptions),
-) cache.ListerWatcher {
+// listWatch makes what an informer reads from. The client is asked whether it
+// can stream lists.
+func listWatch[L runtime.Object](client any, from kube.Reader[L], narrow ...func(*metav1.ListOptions)) cache.ListerWatcher {
 	return cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 			for _, f := range narrow {
 				f(&o)
 			}
-			return list(ctx, o)
+			return from.List(ctx, o)
 		},
 		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
 			for _, f := range narrow {
 				f(&o)
 			}
-			return start(ctx, o)
+			return from.Watch(ctx, o)
 		},
 	}, client)
 }

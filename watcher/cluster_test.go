@@ -23,6 +23,7 @@ import (
 	clienttesting "k8s.io/client-go/testing"
 
 	"keyroll.dev/internal/annotation"
+	kubefake "keyroll.dev/internal/kube/fake"
 	"keyroll.dev/internal/process"
 	"keyroll.dev/internal/secretsstore"
 	driverfake "keyroll.dev/internal/secretsstore/fake"
@@ -66,7 +67,7 @@ func start(t *testing.T, objects []runtime.Object, change ...func(*Config)) *clu
 	metadataClient := metadatafake.NewSimpleMetadataClient(metadatafake.NewTestScheme())
 	metadataClient.PrependReactor("patch", "*", c.patch)
 	config := Config{
-		Kube: c.kube, Metadata: metadataClient, Driver: driverClient,
+		Kube: kubefake.New(c.kube), Metadata: metadataClient, Driver: driverClient,
 		Namespace: "keyroll-system",
 		// Renewals cost more than all else in these tests, so they are rare.
 		Lease:          Lease{Name: "keyroll-watcher", Identity: "a", Duration: 6 * time.Hour, Renew: 5 * time.Hour, Retry: 2 * time.Hour},

@@ -28,24 +28,23 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/kubernetes/scheme"
-	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/tools/record"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"keyroll.dev/internal/dependency"
+	"keyroll.dev/internal/kube"
 	"keyroll.dev/internal/secretsstore"
 	"keyroll.dev/watcher/rollout"
 )
 
 // Config is what a [Controller] needs.
 type Config struct {
-	Kube     kubernetes.Interface
+	Kube     *kube.Client
 	Metadata metadata.Interface // for patches: of any kind, answered in little
 	Dynamic  dynamic.Interface  // for OwnerKinds
 	Driver   *secretsstore.Client
@@ -127,7 +126,7 @@ func New(ctx context.Context, c Config) (*Controller, error) {
 	}
 	w := build(c, digests)
 	var err error
-	if w.caches.uncounted, err = hasStatusSubresource(c.Kube.Discovery()); err != nil {
+	if w.caches.uncounted, err = hasStatusSubresource(ctx, c.Kube); err != nil {
 		return nil, err
 	}
 	if w.caches.uncounted {
@@ -150,7 +149,7 @@ func build(c Config, digests *digester) *Controller {
 		applier:   &applier{client: c.Metadata, resources: resourcesOf(c.OwnerKinds)},
 		pace:      newPace(c.Rollout.MaxParallel),
 		recorder:  broadcaster,
-		tell:      &teller{recorder: broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: FieldManager})},
+		tell:      &teller{recorder: broadcaster.NewRecorder(runtime.NewScheme(), corev1.EventSource{Component: FieldManager})},
 		metrics:   newMetrics(c.Registerer, c.OwnerKinds),
 		log:       c.Log,
 	}
@@ -236,9 +235,9 @@ func (c *Controller) Run(ctx context.Context) error {
 	if !c.awaitCaches(ctx) {
 		return nil
 	}
-	c.recorder.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: c.config.Kube.CoreV1().Events("")})
+	c.recorder.StartRecordingToSink(eventSink{c.config.Kube})
 	defer c.recorder.Shutdown()
-	return lead(ctx, c.config.Kube, c.config.Namespace, c.config.Lease, c.work)
+	return lead(ctx, c.config.Kube.Leases(c.config.Namespace), c.config.Lease, c.log, c.work)
 }
 
 // awaitCaches answers false when ctx ended first.

@@ -1,15 +1,18 @@
 package watcher
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/record"
 
+	"keyroll.dev/internal/kube"
 	"keyroll.dev/internal/secretsstore"
 	"keyroll.dev/watcher/rollout"
 )
@@ -82,6 +85,21 @@ const maxTold = 20000
 
 // maxWhy bounds what is repeated of the API server's answer.
 const maxWhy = 500
+
+// eventSink is where client-go's recorder writes Events to.
+type eventSink struct{ kube *kube.Client }
+
+func (s eventSink) Create(e *corev1.Event) (*corev1.Event, error) {
+	return s.kube.Events(e.Namespace).Create(context.Background(), e, metav1.CreateOptions{})
+}
+
+func (s eventSink) Update(e *corev1.Event) (*corev1.Event, error) {
+	return s.kube.Events(e.Namespace).Update(context.Background(), e, metav1.UpdateOptions{})
+}
+
+func (s eventSink) Patch(e *corev1.Event, data []byte) (*corev1.Event, error) {
+	return s.kube.Events(e.Namespace).Patch(context.Background(), e.Name, types.StrategicMergePatchType, data, metav1.PatchOptions{})
+}
 
 // teller tells people what happens, in Events on the object that they look at.
 // Safe for concurrent use.

@@ -19,10 +19,25 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 
 	"keyroll.dev/internal/annotation"
+	kubefake "keyroll.dev/internal/kube/fake"
 	"keyroll.dev/internal/process"
 	"keyroll.dev/internal/secretsstore"
 	driverfake "keyroll.dev/internal/secretsstore/fake"
 )
+
+// served serves Secrets without holding them.
+type served struct {
+	list  func(context.Context, metav1.ListOptions) (*corev1.SecretList, error)
+	start func(context.Context, metav1.ListOptions) (watch.Interface, error)
+}
+
+func (s served) List(ctx context.Context, o metav1.ListOptions) (*corev1.SecretList, error) {
+	return s.list(ctx, o)
+}
+
+func (s served) Watch(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+	return s.start(ctx, o)
+}
 
 // TestTheCacheOfSecretsHoldsNoData lists 2,000 Secrets of 10 KiB and looks at
 // what is left of them on the heap.
@@ -39,7 +54,7 @@ func TestTheCacheOfSecretsHoldsNoData(t *testing.T) {
 	}
 	start := func(context.Context, metav1.ListOptions) (watch.Interface, error) { return watch.NewFake(), nil }
 	before := heap()
-	cached := newStore(listWatch(fake.NewClientset(), list, start), &corev1.Secret{}, digester{key: []byte("k")}.slim, nil)
+	cached := newStore(listWatch(kubefake.New(fake.NewClientset()), served{list, start}), &corev1.Secret{}, digester{key: []byte("k")}.slim, nil)
 	synced := cached.watch(func(_, _ *secret) {})
 	ctx, stop := context.WithCancel(process.WithLogger(t.Context(), slog.New(slog.DiscardHandler)))
 	var group sync.WaitGroup
@@ -113,7 +128,7 @@ func BenchmarkHeap(b *testing.B) {
 			const objects = 20000
 			for b.Loop() {
 				driverClient, _, _ := driverfake.New()
-				c := newCaches(Config{Kube: fake.NewClientset(), Driver: driverClient, Namespace: "keyroll-system"}, &digests)
+				c := newCaches(Config{Kube: kubefake.New(fake.NewClientset()), Driver: driverClient, Namespace: "keyroll-system"}, &digests)
 				before := heap()
 				for i := range objects {
 					if err := add(c, i); err != nil {

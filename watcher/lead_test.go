@@ -11,98 +11,253 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 
-	"keyroll.dev/internal/process"
+	kubefake "keyroll.dev/internal/kube/fake"
 )
 
 func lease(identity string) Lease {
 	return Lease{Name: "keyroll-watcher", Identity: identity, Duration: 15 * time.Second, Renew: 10 * time.Second, Retry: 2 * time.Second}
 }
 
+// election is replicas that want the lease of one cluster.
+type election struct {
+	t      *testing.T
+	client *fake.Clientset
+
+	mu  sync.Mutex
+	log []string
+}
+
+// newElection must be called in a synctest bubble. The server of its leases
+// refuses a write that is made upon another version, as client-go's fake does not.
+func newElection(t *testing.T) *election {
+	e := &election{t: t, client: fake.NewClientset()}
+	version := 1
+	e.client.PrependReactor("update", "leases", func(action clienttesting.Action) (bool, runtime.Object, error) {
+		update := action.(clienttesting.UpdateActionImpl)
+		written := update.GetObject().(*coordinationv1.Lease)
+		stored, err := e.client.Tracker().Get(update.GetResource(), update.GetNamespace(), written.Name)
+		if err != nil {
+			return true, nil, err
+		}
+		if stored.(*coordinationv1.Lease).ResourceVersion != written.ResourceVersion {
+			return true, nil, apierrors.NewConflict(coordinationv1.Resource("leases"), written.Name, errors.New("changed meanwhile"))
+		}
+		version++
+		written = written.DeepCopy()
+		written.ResourceVersion = time.Duration(version).String()
+		return true, written, e.client.Tracker().Update(update.GetResource(), written, update.GetNamespace())
+	})
+	return e
+}
+
+func (e *election) note(what string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.log = append(e.log, what)
+}
+
+func (e *election) noted() []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return append([]string(nil), e.log...)
+}
+
+// run has a replica stand for the lease until ctx ends.
+func (e *election) run(ctx context.Context, name string) chan error {
+	ended := make(chan error, 1)
+	go func() {
+		leases := kubefake.New(e.client).Leases("keyroll-system")
+		ended <- lead(ctx, leases, lease(name), slog.New(slog.DiscardHandler), func(ctx context.Context) {
+			e.note(name + " begins")
+			<-ctx.Done()
+			time.Sleep(3 * time.Second) // its last patch
+			e.note(name + " ends")
+		})
+	}()
+	return ended
+}
+
+// fail has requests of a verb for the lease fail while on.
+func (e *election) fail(verb string, on *atomic.Bool) {
+	e.client.PrependReactor(verb, "leases", func(clienttesting.Action) (bool, runtime.Object, error) {
+		return on.Load(), nil, errors.New("no connection")
+	})
+}
+
+func (e *election) want(want ...string) {
+	e.t.Helper()
+	if diff := cmp.Diff(want, e.noted()); diff != "" {
+		e.t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+// stored is the lease that the cluster has.
+func (e *election) stored() *coordinationv1.Lease {
+	e.t.Helper()
+	found, err := e.client.CoordinationV1().Leases("keyroll-system").Get(e.t.Context(), "keyroll-watcher", metav1.GetOptions{})
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return found
+}
+
 func TestTheNextLeaderBeginsWhenTheLastHasEnded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		client := fake.NewClientset()
-		background := process.WithLogger(t.Context(), slog.New(slog.DiscardHandler))
-		var mu sync.Mutex
-		var log []string
-		note := func(what string) {
-			mu.Lock()
-			defer mu.Unlock()
-			log = append(log, what)
-		}
-		run := func(ctx context.Context, name string) chan error {
-			ended := make(chan error, 1)
-			go func() {
-				ended <- lead(ctx, client, "keyroll-system", lease(name), func(ctx context.Context) {
-					note(name + " begins")
-					<-ctx.Done()
-					time.Sleep(3 * time.Second) // its last patch
-					note(name + " ends")
-				})
-			}()
-			return ended
-		}
-		firstCtx, stopFirst := context.WithCancel(background)
-		first := run(firstCtx, "first")
+		e := newElection(t)
+		firstCtx, stopFirst := context.WithCancel(t.Context())
+		first := e.run(firstCtx, "first")
 		time.Sleep(time.Second)
-		secondCtx, stopSecond := context.WithCancel(background)
-		second := run(secondCtx, "second")
+		secondCtx, stopSecond := context.WithCancel(t.Context())
+		second := e.run(secondCtx, "second")
 		time.Sleep(time.Minute)
 		stopFirst()
 		if err := <-first; err != nil {
 			t.Errorf("first: %v", err)
 		}
-		released := time.Now()
-		for {
-			mu.Lock()
-			n := len(log)
-			mu.Unlock()
-			if n == 3 {
-				break
-			}
-			time.Sleep(10 * time.Millisecond)
-		}
-		if took := time.Since(released); took > time.Second {
-			t.Errorf("the second leader began %s after the first had released the lease", took)
+		time.Sleep(time.Second)
+		e.want("first begins", "first ends", "second begins")
+		if got := *e.stored().Spec.LeaseTransitions; got != 1 {
+			t.Errorf("%d transitions, want 1", got)
 		}
 		stopSecond()
 		if err := <-second; err != nil {
 			t.Errorf("second: %v", err)
 		}
-		want := []string{"first begins", "first ends", "second begins", "second ends"}
-		if diff := cmp.Diff(want, log); diff != "" {
-			t.Errorf("(-want +got)\n%s", diff)
+		e.want("first begins", "first ends", "second begins", "second ends")
+		if holder := *e.stored().Spec.HolderIdentity; holder != "" {
+			t.Errorf("%s still holds the lease", holder)
+		}
+	})
+}
+
+func TestAnotherLeadsWhenTheLeaseOfOneThatIsGoneExpires(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newElection(t)
+		seconds, gone, long := int32(15), "gone", metav1.NewMicroTime(time.Now().Add(-time.Hour))
+		_, err := e.client.CoordinationV1().Leases("keyroll-system").Create(t.Context(), &coordinationv1.Lease{
+			ObjectMeta: metav1.ObjectMeta{Name: "keyroll-watcher"},
+			Spec:       coordinationv1.LeaseSpec{HolderIdentity: &gone, LeaseDurationSeconds: &seconds, RenewTime: &long},
+		}, metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		ended := e.run(ctx, "next")
+		time.Sleep(15 * time.Second)
+		e.want() // what the clock of the other said is nothing to go by
+		time.Sleep(time.Second)
+		e.want("next begins")
+		stop()
+		<-ended
+	})
+}
+
+func TestOfManyOneLeads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newElection(t)
+		ctx, stop := context.WithCancel(t.Context())
+		var all []chan error
+		for _, name := range []string{"a", "b", "c", "d"} {
+			all = append(all, e.run(ctx, name))
+		}
+		time.Sleep(time.Minute)
+		if got := e.noted(); len(got) != 1 {
+			t.Errorf("%q, want one to lead", got)
+		}
+		stop()
+		for _, ended := range all {
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
 		}
 	})
 }
 
 func TestALostLeaseIsAnError(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		client := fake.NewClientset()
-		var lost atomic.Bool
-		client.PrependReactor("update", "leases", func(clienttesting.Action) (bool, runtime.Object, error) {
-			return lost.Load(), nil, errors.New("no connection")
-		})
-		ctx := process.WithLogger(t.Context(), slog.New(slog.DiscardHandler))
-		var working atomic.Bool
-		ended := make(chan error, 1)
-		go func() {
-			ended <- lead(ctx, client, "keyroll-system", lease("a"), func(ctx context.Context) {
-				working.Store(true)
-				<-ctx.Done()
-				working.Store(false)
+	tests := map[string]struct {
+		lose   func(*election)
+		within time.Duration
+	}{
+		"when it is not renewed in time": {func(e *election) {
+			var on atomic.Bool
+			on.Store(true)
+			e.fail("update", &on)
+		}, 10 * time.Second},
+		"when another has it": {func(e *election) {
+			taken, thief := e.stored(), "thief"
+			taken.Spec.HolderIdentity = &thief
+			_, err := e.client.CoordinationV1().Leases("keyroll-system").Update(e.t.Context(), taken, metav1.UpdateOptions{})
+			if err != nil {
+				e.t.Fatal(err)
+			}
+		}, 2 * time.Second},
+		"when it was deleted": {func(e *election) {
+			if err := e.client.CoordinationV1().Leases("keyroll-system").Delete(e.t.Context(), "keyroll-watcher", metav1.DeleteOptions{}); err != nil {
+				e.t.Fatal(err)
+			}
+		}, 2 * time.Second},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				e := newElection(t)
+				ended := e.run(t.Context(), "a")
+				time.Sleep(time.Minute + time.Millisecond)
+				test.lose(e)
+				began := time.Now()
+				if err := <-ended; !errors.Is(err, errLost) {
+					t.Errorf("ended with %v, want %v", err, errLost)
+				}
+				if took, limit := time.Since(began), test.within+3*time.Second; took > limit { // the last patch included
+					t.Errorf("ended after %s, want %s", took, limit)
+				}
+				e.want("a begins", "a ends")
 			})
-		}()
-		time.Sleep(time.Minute)
-		lost.Store(true)
-		if err := <-ended; !errors.Is(err, errLost) {
-			t.Errorf("ended with %v, want %v", err, errLost)
+		})
+	}
+}
+
+// A lease that changes but stays with its holder, and renewals that fail for a
+// while, are no reason to stop.
+func TestALeaseIsKeptThroughDisturbances(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newElection(t)
+		var down atomic.Bool
+		e.fail("update", &down)
+		ctx, stop := context.WithCancel(t.Context())
+		ended := e.run(ctx, "a")
+		for range 3 {
+			time.Sleep(time.Minute)
+			down.Store(true)
+			time.Sleep(7 * time.Second)
+			down.Store(false)
+			time.Sleep(time.Minute)
+			touched := e.stored()
+			touched.Labels = map[string]string{"touched": "yes"}
+			if _, err := e.client.CoordinationV1().Leases("keyroll-system").Update(t.Context(), touched, metav1.UpdateOptions{}); err != nil {
+				t.Fatal(err)
+			}
 		}
-		if working.Load() {
-			t.Error("work goes on without the lease")
+		time.Sleep(time.Minute)
+		e.want("a begins")
+		touched := e.stored()
+		touched.Labels["touched"] = "again"
+		if _, err := e.client.CoordinationV1().Leases("keyroll-system").Update(t.Context(), touched, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		stop() // the lease is given back upon a version that the leader has not seen
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if holder := *e.stored().Spec.HolderIdentity; holder != "" {
+			t.Errorf("%s still holds the lease", holder)
 		}
 	})
 }

@@ -15,8 +15,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
 
+	"keyroll.dev/internal/kube"
 	"keyroll.dev/watcher/reloader"
 )
 
@@ -80,8 +80,8 @@ const (
 
 // installationKey reads the key, making it if this is the first start. Another
 // replica may make it at the same time: whoever comes second takes what is there.
-func installationKey(ctx context.Context, client kubernetes.Interface, namespace string) (digester, error) {
-	secrets := client.CoreV1().Secrets(namespace)
+func installationKey(ctx context.Context, client *kube.Client, namespace string) (digester, error) {
+	secrets := client.Secrets(namespace)
 	for {
 		found, err := secrets.Get(ctx, keySecret, metav1.GetOptions{})
 		if err == nil {

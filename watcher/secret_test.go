@@ -13,6 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
+
+	kubefake "keyroll.dev/internal/kube/fake"
 )
 
 func TestDigest(t *testing.T) {
@@ -59,11 +61,11 @@ func TestASecretsViewHoldsNoData(t *testing.T) {
 
 func TestTheInstallationKeyIsMadeOnce(t *testing.T) {
 	client := fake.NewClientset()
-	first, err := installationKey(t.Context(), client, "keyroll-system")
+	first, err := installationKey(t.Context(), kubefake.New(client), "keyroll-system")
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := installationKey(t.Context(), client, "keyroll-system")
+	second, err := installationKey(t.Context(), kubefake.New(client), "keyroll-system")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +84,7 @@ func TestReplicasThatStartTogetherShareAKey(t *testing.T) {
 		}
 		return true, nil, apierrors.NewAlreadyExists(corev1.Resource("secrets"), keySecret)
 	})
-	got, err := installationKey(t.Context(), client, "keyroll-system")
+	got, err := installationKey(t.Context(), kubefake.New(client), "keyroll-system")
 	if err != nil || !bytes.Equal(got.key, theirs) {
 		t.Errorf("key %q, error %v, want the other replica's", got.key, err)
 	}
@@ -90,7 +92,7 @@ func TestReplicasThatStartTogetherShareAKey(t *testing.T) {
 
 func TestAKeyThatIsNoneIsAnError(t *testing.T) {
 	client := fake.NewClientset(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "keyroll-system", Name: keySecret}})
-	if _, err := installationKey(t.Context(), client, "keyroll-system"); err == nil {
+	if _, err := installationKey(t.Context(), kubefake.New(client), "keyroll-system"); err == nil {
 		t.Error("an empty Secret is taken for a key")
 	}
 }

@@ -1,6 +1,7 @@
 package watcher
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"maps"
@@ -12,8 +13,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/discovery"
 
+	"keyroll.dev/internal/kube"
 	"keyroll.dev/internal/secretsstore"
 	"keyroll.dev/watcher/rollout"
 )
@@ -133,8 +134,8 @@ func (c *caches) toldStatus(s *status) rollout.Status {
 // hasStatusSubresource reports whether the driver's CRD is one by which changes
 // of a status do not count up metadata.generation. None of the driver's
 // releases is; one that is not installed yet is taken for one of them.
-func hasStatusSubresource(client discovery.DiscoveryInterface) (bool, error) {
-	list, err := client.ServerResourcesForGroupVersion(secretsstore.GroupVersion.String())
+func hasStatusSubresource(ctx context.Context, client *kube.Client) (bool, error) {
+	list, err := client.Served(ctx, secretsstore.GroupVersion)
 	if apierrors.IsNotFound(err) {
 		return false, nil
 	}

@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 
 	"keyroll.dev/internal/annotation"
+	kubefake "keyroll.dev/internal/kube/fake"
 	"keyroll.dev/internal/secretsstore"
 	driverfake "keyroll.dev/internal/secretsstore/fake"
 )
@@ -30,7 +31,7 @@ func cached(t *testing.T, objects ...runtime.Object) *caches {
 	t.Helper()
 	driverClient, _, _ := driverfake.New()
 	digests := digester{key: []byte("a key for tests only")}
-	c := newCaches(Config{Kube: fake.NewClientset(), Driver: driverClient, Namespace: "keyroll-system"}, &digests)
+	c := newCaches(Config{Kube: kubefake.New(fake.NewClientset()), Driver: driverClient, Namespace: "keyroll-system"}, &digests)
 	for _, object := range objects {
 		if err := c.add(object, digests); err != nil {
 			t.Fatal(err)

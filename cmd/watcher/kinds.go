@@ -1,14 +1,15 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/discovery"
 
+	"keyroll.dev/internal/kube"
 	"keyroll.dev/watcher"
 )
 
@@ -41,10 +42,10 @@ func (k *kinds) Set(value string) error {
 
 // find asks the API server under what resource each kind is served. One that is
 // not served is left out until the next start: it must not keep the others waiting.
-func (k kinds) find(client discovery.DiscoveryInterface, log *slog.Logger) ([]watcher.OwnerKind, error) {
+func (k kinds) find(ctx context.Context, client *kube.Client, log *slog.Logger) ([]watcher.OwnerKind, error) {
 	var found []watcher.OwnerKind
 	for _, kind := range k {
-		list, err := client.ServerResourcesForGroupVersion(kind.GroupVersion().String())
+		list, err := client.Served(ctx, kind.GroupVersion())
 		if err != nil && !apierrors.IsNotFound(err) {
 			return nil, fmt.Errorf("look for --owner-kinds %s: %w", kind.Kind, err)
 		}

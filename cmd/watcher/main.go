@@ -13,10 +13,10 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 
+	"keyroll.dev/internal/kube"
 	"keyroll.dev/internal/process"
 	"keyroll.dev/internal/secretsstore"
 	"keyroll.dev/watcher"
@@ -51,7 +51,7 @@ func serve(ctx context.Context, o options, stderr io.Writer) error {
 	log := process.NewLogger(stderr, o.logLevel)
 	ctx = process.WithLogger(ctx, log)
 	registry := process.NewRegistry()
-	config, err := configOf(o, log)
+	config, err := configOf(ctx, o, log)
 	if err != nil {
 		return err
 	}
@@ -85,7 +85,7 @@ func both(ctx context.Context, first, second func(context.Context) error) error 
 }
 
 // configOf makes the clients.
-func configOf(o options, log *slog.Logger) (watcher.Config, error) {
+func configOf(ctx context.Context, o options, log *slog.Logger) (watcher.Config, error) {
 	cfg, err := process.RESTConfig(o.kubeconfig, float32(o.qps), o.burst)
 	if err != nil {
 		return watcher.Config{}, err
@@ -106,11 +106,11 @@ func configOf(o options, log *slog.Logger) (watcher.Config, error) {
 	}
 	// Pods and Secrets are many: they are read in the smaller encoding.
 	cfg.ContentType, cfg.AcceptContentTypes = "application/vnd.kubernetes.protobuf", "application/vnd.kubernetes.protobuf,application/json"
-	kube, err := kubernetes.NewForConfig(cfg)
+	api, err := kube.NewClient(cfg)
 	if err != nil {
-		return watcher.Config{}, fmt.Errorf("client: %w", err)
+		return watcher.Config{}, err
 	}
-	owners, err := o.ownerKinds.find(kube.Discovery(), log)
+	owners, err := o.ownerKinds.find(ctx, api, log)
 	if err != nil {
 		return watcher.Config{}, err
 	}
@@ -123,7 +123,7 @@ func configOf(o options, log *slog.Logger) (watcher.Config, error) {
 		lease.Identity = host + "_" + string(uuid.NewUUID())
 	}
 	return watcher.Config{
-		Kube:           kube,
+		Kube:           api,
 		Metadata:       meta,
 		Dynamic:        dyn,
 		Driver:         driver,

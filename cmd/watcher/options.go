@@ -52,7 +52,7 @@ func (o *options) addFlags(fs *flag.FlagSet) {
 	fs.StringVar(&o.lease.Identity, "identity", "", "`name` of this replica in the lease; empty: the host's name and a random part")
 	fs.DurationVar(&o.lease.Duration, "lease-duration", 15*time.Second, "after this long without renewal another replica takes over")
 	fs.DurationVar(&o.lease.Renew, "renew-deadline", 10*time.Second, "a leader that could not renew for this long gives up")
-	fs.DurationVar(&o.lease.Retry, "retry-period", 2*time.Second, "pause between two tries to get or renew the lease")
+	fs.DurationVar(&o.lease.Retry, "retry-period", 2*time.Second, "pause between two renewals of the lease, and after a failed try to get it")
 
 	fs.DurationVar(&o.rollout.Settle, "settle", 2*time.Second, "gather changes for this long, so that objects rotated together roll a workload once")
 	fs.DurationVar(&o.rollout.SettleMax, "settle-max", 0, "roll after this long although a synced Secret has not settled; 0: --rotation-interval and 2m")
@@ -94,6 +94,8 @@ func (o *options) validate() error {
 		errs = append(errs, errors.New("--namespace must name the release's namespace"))
 	case o.lease.Name == "":
 		errs = append(errs, errors.New("--lease must name a Lease"))
+	case !(o.lease.Duration > o.lease.Renew && o.lease.Renew > o.lease.Retry):
+		errs = append(errs, errors.New("--lease-duration must be longer than --renew-deadline, and that longer than --retry-period"))
 	case !(o.qps < 0 || o.qps > 0 && o.burst > 0):
 		errs = append(errs, errors.New("--qps must be a number of requests with a --burst of at least 1, or negative for no limit"))
 	case o.rollout.MaxParallel < 0:

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes/fake"
 
+	kubefake "keyroll.dev/internal/kube/fake"
 	"keyroll.dev/watcher"
 )
 
@@ -52,7 +53,7 @@ func TestOptions(t *testing.T) {
 		"a rate without a burst":      {[]string{"--qps=50", "--burst=0"}, "with a --burst of at least 1"},
 		"a rate":                      {[]string{"--qps=50", "--burst=100"}, ""},
 		"all that is wrong, at once":  {[]string{"--settle=-1s", "--namespace="}, "--namespace must name"},
-		"a lease that cannot be kept": {[]string{"--lease-duration=5s"}, ""}, // told by client-go, with the relation that it needs
+		"a lease that cannot be kept": {[]string{"--lease-duration=5s"}, "--lease-duration must be longer than --renew-deadline"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -100,7 +101,7 @@ func TestOwnerKindsAreFoundWhereTheyAreServed(t *testing.T) {
 		t.Fatal(err)
 	}
 	var log bytes.Buffer
-	got, err := o.ownerKinds.find(client.Discovery(), slog.New(slog.NewTextHandler(&log, nil)))
+	got, err := o.ownerKinds.find(t.Context(), kubefake.New(client), slog.New(slog.NewTextHandler(&log, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,6 +20,12 @@ type Rotation struct {
 	UntilPatched            cluster.Requests // those of them until the last patch
 }
 
+// Took is from the first status to the last patch.
+func (r Rotation) Took() time.Duration { return r.LastPatch.Sub(r.FirstStatus) }
+
+// Lagged is from the last status to the last patch.
+func (r Rotation) Lagged() time.Duration { return r.LastPatch.Sub(r.LastStatus) }
+
 // MostUntilPatched and MostUntilDone are the most requests that the watcher may
 // make for one rotation that rolls n workloads, whatever the number of their pods.
 func MostUntilPatched(n int) int { return 2*n + 20 }

@@ -14,10 +14,22 @@ import (
 
 // saveHeap keeps what a process holds in memory, for go tool pprof, if logs are kept.
 func saveHeap(ctx context.Context, p *install.Process, what string) error {
+	return save(ctx, p, "heap?gc=1", what+".heap")
+}
+
+// saveCPU keeps what a process spends CPU time on in the seconds from now on, if
+// logs are kept. It answers at once; what it returns waits for the end of it.
+func saveCPU(ctx context.Context, p *install.Process, what string, seconds int) (wait func() error) {
+	ended := make(chan error, 1)
+	go func() { ended <- save(ctx, p, fmt.Sprintf("profile?seconds=%d", seconds), what+".cpu") }()
+	return func() error { return <-ended }
+}
+
+func save(ctx context.Context, p *install.Process, profile, name string) error {
 	if *logs == "" {
 		return nil
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.ObserveAddress()+"/debug/pprof/heap?gc=1", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.ObserveAddress()+"/debug/pprof/"+profile, nil)
 	if err != nil {
 		return err
 	}
@@ -29,7 +41,7 @@ func saveHeap(ctx context.Context, p *install.Process, what string) error {
 	if response.StatusCode != http.StatusOK {
 		return fmt.Errorf("profile of %s: %s", p.Name(), response.Status)
 	}
-	file, err := os.Create(filepath.Join(*logs, strings.ReplaceAll(what, " ", "-")+".heap"))
+	file, err := os.Create(filepath.Join(*logs, strings.ReplaceAll(name, " ", "-")))
 	if err != nil {
 		return err
 	}

@@ -174,6 +174,10 @@ func (s *stage) measure(ctx context.Context, l *lot, what string, b bounds) erro
 	if err != nil {
 		return err
 	}
+	least, err := l.deliverBare(ctx)
+	if err != nil {
+		return err
+	}
 	s.report.say("start the watcher that is measured")
 	watcher, ready, err := s.watch(ctx)
 	if err != nil {
@@ -184,7 +188,7 @@ func (s *stage) measure(ctx context.Context, l *lot, what string, b bounds) erro
 		return err
 	}
 	s.report.say("rotate the first class")
-	if err := s.rotate(ctx, l, what, bare, b); err != nil {
+	if err := s.rotate(ctx, watcher, l, what, bare, least, b); err != nil {
 		return err
 	}
 	if err := s.used(ctx, watcher, what, b.memory); err != nil {
@@ -250,7 +254,8 @@ func (s *stage) await(ctx context.Context, what string, done func(context.Contex
 
 // rotate delivers a rotation of the first class, and tells what the API server
 // saw of it.
-func (s *stage) rotate(ctx context.Context, l *lot, what string, bare time.Duration, b bounds) error {
+func (s *stage) rotate(ctx context.Context, watcher *install.Process, l *lot, what string, bare, least time.Duration, b bounds) error {
+	profiled := saveCPU(ctx, watcher, what, 5)
 	begin := time.Now()
 	if err := l.deliver(ctx); err != nil {
 		return err
@@ -262,7 +267,7 @@ func (s *stage) rotate(ctx context.Context, l *lot, what string, bare time.Durat
 	if err != nil {
 		return err
 	}
-	if err := sleep(ctx, 2*time.Second); err != nil { // Events, and the audit log comes after the answer
+	if err := errors.Join(sleep(ctx, 2*time.Second), profiled()); err != nil { // Events, and the audit log comes after the answer
 		return err
 	}
 	seen, err := look(s.Cluster, begin, s.keyroll.User("watcher"))
@@ -274,8 +279,9 @@ func (s *stage) rotate(ctx context.Context, l *lot, what string, bare time.Durat
 		held = timesBare(b.timesBare)
 	}
 	n := l.classSize
-	s.report.add(figure{what: what + ": from a rotation's first status to the last patch", unit: "s", ours: seen.LastPatch.Sub(seen.FirstStatus).Seconds(), bare: bare.Seconds(), held: held})
-	s.report.add(figure{what: what + ": from its last status to the last patch", unit: "s", ours: seen.LastPatch.Sub(seen.LastStatus).Seconds(), bare: bare.Seconds()})
+	s.report.add(figure{what: what + ": bare patches, without a rotation", unit: "s", ours: bare.Seconds()})
+	s.report.add(figure{what: what + ": from a rotation's first status to the last patch", unit: "s", ours: seen.Took().Seconds(), bare: least.Seconds(), held: held})
+	s.report.add(figure{what: what + ": from its last status to the last patch", unit: "s", ours: seen.Lagged().Seconds()})
 	s.report.add(figure{what: what + ": requests until then", ours: float64(len(seen.UntilPatched)), bare: float64(n), held: atMost(float64(asked.MostUntilPatched(n)))})
 	s.report.say("asked: %s", asked.Counted(seen.Ours))
 	return nil

@@ -17,6 +17,9 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
+// AdminUser is the name that Admin's requests come under.
+const AdminUser = "keyroll-e2e-admin"
+
 const (
 	nameAdmin   = "admin"
 	nameKubectl = "kubectl"
@@ -29,7 +32,7 @@ var users = map[string]struct {
 	user   string
 	groups []string
 }{
-	nameAdmin:             {"keyroll-e2e-admin", []string{"system:masters"}},
+	nameAdmin:             {AdminUser, []string{"system:masters"}},
 	nameControllerManager: {"system:kube-controller-manager", nil},
 	nameScheduler:         {"system:kube-scheduler", nil},
 	nameKwok:              {"kwok", []string{"system:masters"}},

@@ -49,6 +49,7 @@ var arrows = map[string][]string{
 	"internal/document":     {},
 	"internal/golden":       {},
 	"internal/jsonread":     {},
+	"internal/kube":         {"internal/kube"},
 	"internal/process":      {},
 	"internal/repo":         {},
 	"internal/secretsstore": {"internal/secretsstore"},
