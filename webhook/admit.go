@@ -2,12 +2,14 @@ package webhook
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"time"
 
 	admissionv1 "k8s.io/api/admission/v1"
 
 	"keyroll.dev/internal/dependency"
+	"keyroll.dev/internal/jsonread"
 	"keyroll.dev/webhook/inject"
 )
 
@@ -21,27 +23,37 @@ type Cluster interface {
 	Classes(namespace string) inject.Classes
 }
 
-// admitPod decides about a pod.
-func (h *Handler) admitPod(ctx context.Context, r *question) answer {
+// podSubject is a pod. It is read on the way through the review: nothing of it
+// is looked at twice.
+type podSubject struct {
+	pod inject.Pod
+	err error // why it could not be read
+}
+
+var errNoObject = errors.New("the request holds no object")
+
+func (s *podSubject) read(r *jsonread.Reader)    { s.pod, s.err = inject.ReadPod(r) }
+func (s *podSubject) readOld(r *jsonread.Reader) { r.Skip() }
+
+// admit decides about the pod.
+func (s *podSubject) admit(ctx context.Context, h *Handler, q *question) answer {
 	switch {
-	case r.Group != "" || r.Resource != "pods" || r.SubResource != "":
-		return wrongResource(r, "pods")
-	case r.Operation != admissionv1.Create:
+	case q.Group != "" || q.Resource != "pods" || q.SubResource != "":
+		return wrongResource(q, "pods")
+	case q.Operation != admissionv1.Create:
 		return answer{outcome: Unchanged, reason: OperationNotHandled}
-	}
-	pod, err := inject.DecodePod(r.Object)
-	if err != nil {
-		return failed(MalformedObject, http.StatusBadRequest, "%v", err)
+	case s.err != nil:
+		return failed(MalformedObject, http.StatusBadRequest, "%v", s.err)
 	}
 	return h.patiently(ctx, func() (answer, bool) {
 		// The name in the object may be empty: the request's counts.
-		namespace, known := h.cluster.Namespace(r.Namespace)
+		namespace, known := h.cluster.Namespace(q.Namespace)
 		if !known {
-			return namespaceUnknown(r.Namespace), false
+			return namespaceUnknown(q.Namespace), false
 		}
 		p := inject.NewPlan(inject.Input{
-			Pod: pod, Namespace: namespace, Fallback: h.fallback,
-			Accounts: h.cluster.Accounts(r.Namespace), Classes: h.cluster.Classes(r.Namespace),
+			Pod: s.pod, Namespace: namespace, Fallback: h.fallback,
+			Accounts: h.cluster.Accounts(q.Namespace), Classes: h.cluster.Classes(q.Namespace),
 		})
 		return answerOf(p.Reason, p.Problems.Err(), p.Patch(), p.Warnings), !p.Unsettled
 	})
@@ -53,9 +65,9 @@ func namespaceUnknown(name string) answer {
 	return failed(NamespaceUnknown, http.StatusServiceUnavailable, "namespace %q is not known here yet; try again", name)
 }
 
-func wrongResource(r *question, want string) answer {
+func wrongResource(q *question, want string) answer {
 	return failed(WrongResource, http.StatusBadRequest, "this webhook is for %s, not for %q of group %q, subresource %q",
-		want, r.Resource, r.Group, r.SubResource)
+		want, q.Resource, q.Group, q.SubResource)
 }
 
 // patiently asks again, as long as Patience and the request's time allow, for

@@ -1,17 +1,17 @@
 package webhook
 
 import (
-	"encoding/json"
+	"encoding/base64"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"unicode"
 
-	"gomodules.xyz/jsonpatch/v2"
 	admissionv1 "k8s.io/api/admission/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 
+	"keyroll.dev/internal/jsonwrite"
 	"keyroll.dev/webhook/inject"
 )
 
@@ -39,7 +39,6 @@ const (
 	NamespaceUnknown     inject.Reason = "NamespaceUnknown" // its cache does not have it (yet)
 	OperationNotHandled  inject.Reason = "OperationNotHandled"
 	Panicked             inject.Reason = "Panicked"
-	AnswerNotEncoded     inject.Reason = "AnswerNotEncoded"
 	maxWarnings                        = 20
 	maxWarningBytes                    = 500
 	auditDecision                      = "decision"
@@ -57,7 +56,7 @@ var Reasons = map[Outcome][]inject.Reason{
 	Refused:   inject.RefuseReasons,
 	Failed: {
 		MethodNotAllowed, NotJSON, BodyTooLarge, BodyUnreadable, Busy, NotAReview, WrongResource, MalformedObject, NamespaceUnknown,
-		Panicked, AnswerNotEncoded,
+		Panicked,
 	},
 }
 
@@ -67,12 +66,12 @@ type answer struct {
 	reason   inject.Reason
 	message  string // why it is refused or failed
 	code     int32  // HTTP status of a refusal or failure
-	patch    []jsonpatch.Operation
+	patch    inject.Patch
 	warnings []string
 }
 
 // answerOf turns what a plan says into an answer.
-func answerOf(reason inject.Reason, problems error, patch []jsonpatch.Operation, warnings []string) answer {
+func answerOf(reason inject.Reason, problems error, patch inject.Patch, warnings []string) answer {
 	a := answer{outcome: Unchanged, reason: reason, patch: patch, warnings: warnings}
 	switch {
 	case problems != nil:
@@ -87,35 +86,39 @@ func failed(reason inject.Reason, code int32, format string, args ...any) answer
 	return answer{outcome: Failed, reason: reason, code: code, message: fmt.Sprintf(format, args...)}
 }
 
-// review encodes the answer to the request with this UID.
-func (a answer) review(uid string) ([]byte, error) {
-	response := &admissionv1.AdmissionResponse{
-		UID:              types.UID(uid),
-		Allowed:          a.outcome == Patched || a.outcome == Unchanged,
-		Warnings:         printable(a.warnings),
-		AuditAnnotations: map[string]string{auditDecision: string(a.outcome), auditReason: string(a.reason)},
+// review appends the answer to the request with this UID, an AdmissionReview.
+func (a answer) review(b []byte, uid string) []byte {
+	b = append(b, `{"kind":"`+admissionReviewKind+`","apiVersion":"`+admissionReviewGroup+`","response":{"uid":`...)
+	b = jsonwrite.String(b, uid)
+	switch a.outcome {
+	case Patched:
+		b = append(b, `,"allowed":true,"patchType":"`+admissionv1.PatchTypeJSONPatch+`","patch":"`...)
+		const enough = 4 << 10 // for nearly every patch
+		b = base64.StdEncoding.AppendEncode(b, a.patch.Append(make([]byte, 0, enough)))
+		b = append(b, '"')
+	case Unchanged:
+		b = append(b, `,"allowed":true`...)
+	case Refused, Failed:
+		b = append(b, `,"allowed":false,"status":`...)
+		b = a.appendStatus(b)
 	}
-	if !response.Allowed {
-		response.Result = &metav1.Status{
-			Status: metav1.StatusFailure, Code: a.code, Reason: statusReason(a.code), Message: a.message,
-		}
+	b = jsonwrite.String(append(b, `,"auditAnnotations":{"`+auditDecision+`":`...), string(a.outcome))
+	b = jsonwrite.String(append(b, `,"`+auditReason+`":`...), string(a.reason))
+	b = append(b, '}')
+	if len(a.warnings) > 0 {
+		b = append(b, `,"warnings":`...)
+		b = jsonwrite.List(b, printable(a.warnings), jsonwrite.String)
 	}
-	if a.outcome == Patched {
-		patch, err := json.Marshal(a.patch)
-		if err != nil {
-			return nil, fmt.Errorf("encode patch: %w", err)
-		}
-		jsonPatch := admissionv1.PatchTypeJSONPatch
-		response.Patch, response.PatchType = patch, &jsonPatch
-	}
-	body, err := json.Marshal(admissionv1.AdmissionReview{
-		TypeMeta: metav1.TypeMeta{APIVersion: admissionReviewGroup, Kind: admissionReviewKind},
-		Response: response,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("encode answer: %w", err)
-	}
-	return body, nil
+	return append(b, "}}"...)
+}
+
+// appendStatus appends a metav1.Status.
+func (a answer) appendStatus(b []byte) []byte {
+	b = append(b, `{"status":"`+metav1.StatusFailure+`","message":`...)
+	b = jsonwrite.String(b, a.message)
+	b = append(b, `,"reason":"`+statusReason(a.code)+`","code":`...)
+	b = strconv.AppendInt(b, int64(a.code), 10)
+	return append(b, '}')
 }
 
 // statusReason is the word for a status that kubectl shows.

@@ -35,8 +35,9 @@ func TestGarbageIsAnsweredWithinBoundedMemory(t *testing.T) {
 		"lists in one another":      {text(strings.Repeat("[", nested) + strings.Repeat("]", nested)), http.StatusBadRequest},
 		"an object without end":     {text(review + strings.Repeat(`{"a":`, nested)), http.StatusBadRequest},
 		"fields that are read, too": {text(review + strings.Repeat(`{"spec":{"volumes":[`, nested)), http.StatusBadRequest},
-		"64 MiB of spaces":          {func() io.Reader { return io.LimitReader(spaces{}, 64<<20) }, http.StatusRequestEntityTooLarge},
-		"spaces without end":        {func() io.Reader { return spaces{} }, http.StatusRequestEntityTooLarge},
+		"64 MiB of spaces":          {func() io.Reader { return io.LimitReader(spaces{}, 64<<20) }, http.StatusBadRequest},
+		"spaces without end":        {func() io.Reader { return spaces{} }, http.StatusBadRequest},
+		"spaces behind a brace":     {func() io.Reader { return io.MultiReader(strings.NewReader("{"), spaces{}) }, http.StatusRequestEntityTooLarge},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -66,67 +66,72 @@ func New(c Config) (*Handler, error) {
 		cluster: c.Cluster, fallback: c.Fallback, timeout: c.Timeout, patience: c.Patience,
 		log: c.Log, metrics: m, mux: http.NewServeMux(), room: newRoom(maxBody / commonBody),
 	}
-	h.mux.Handle("/pods", h.serve(podsWebhook, h.admitPod))
-	h.mux.Handle("/workloads", h.serve(workloadsWebhook, h.admitWorkload))
+	h.mux.Handle("/pods", h.serve(podsWebhook, func() subject { return &podSubject{err: errNoObject} }))
+	h.mux.Handle("/workloads", h.serve(workloadsWebhook, func() subject { return &workloadSubject{} }))
 	return h, nil
 }
 
 // ServeHTTP answers one admission review.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.mux.ServeHTTP(w, r) }
 
-type admit func(context.Context, *question) answer
+// subject is what one of the webhooks is asked about.
+type subject interface {
+	objects
+	// admit decides, when all has been read.
+	admit(context.Context, *Handler, *question) answer
+}
 
 // exchange is one request and what becomes of it.
 type exchange struct {
 	webhook string
+	subject subject
 	request *question // nil until it is understood
 	answer  answer
 	err     error // why an HTTP error is answered
 }
 
-func (h *Handler) serve(webhook string, admit admit) http.Handler {
+func (h *Handler) serve(webhook string, newSubject func() subject) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		h.metrics.inFlight.Inc()
 		defer h.metrics.inFlight.Dec()
-		e := &exchange{webhook: webhook}
-		body := h.answer(e, w, r, admit)
+		e := &exchange{webhook: webhook, subject: newSubject()}
+		out := buffers.Get().(*bytes.Buffer)
+		defer reuse(out)
+		h.answer(e, w, r, out)
 		if e.err != nil {
 			http.Error(w, e.err.Error(), int(e.answer.code))
 		} else {
 			w.Header().Set("Content-Type", contentTypeJSON)
-			w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+			w.Header().Set("Content-Length", strconv.Itoa(out.Len()))
 			// The API server may have given up on us; then there is nobody to tell.
-			_, _ = w.Write(body)
+			_, _ = w.Write(out.Bytes())
 		}
 		h.metrics.duration.WithLabelValues(webhook).Observe(time.Since(start).Seconds())
 		h.record(e)
 	})
 }
 
-// answer reads a request, decides and encodes. Where that is not possible
-// e.err is set, and e.answer has the HTTP status.
-func (h *Handler) answer(e *exchange, w http.ResponseWriter, r *http.Request, admit admit) (body []byte) {
+// answer reads a request, decides, and writes the answer to out. Where that is
+// not possible e.err is set, and e.answer has the HTTP status.
+func (h *Handler) answer(e *exchange, w http.ResponseWriter, r *http.Request, out *bytes.Buffer) {
 	defer h.rescue(e)
 	ctx, cancel := context.WithTimeout(r.Context(), h.timeFor(r))
 	defer cancel()
-	in := &budgeted{held: &h.held, body: http.MaxBytesReader(w, r.Body, maxBody)}
-	defer in.release()
-	text := bodies.Get().(*bytes.Buffer)
+	body := &budgeted{held: &h.held, body: &opened{body: http.MaxBytesReader(w, r.Body, maxBody)}}
+	defer body.release()
+	text := buffers.Get().(*bytes.Buffer)
 	defer reuse(text)
 	var leave func()
-	e.request, leave, e.answer = h.readReview(ctx, r, in, text)
+	e.request, leave, e.answer = h.readReview(ctx, r, body, text, e.subject)
 	defer leave()
 	if e.request == nil {
 		e.err = errors.New(e.answer.message)
-		return nil
+		return
 	}
-	e.answer = admit(ctx, e.request)
-	body, err := e.answer.review(e.request.UID)
-	if err != nil {
-		e.answer, e.err = failed(AnswerNotEncoded, http.StatusInternalServerError, "%v", err), err
-	}
-	return body
+	e.answer = e.subject.admit(ctx, h, e.request)
+	// What Write is given stands in the buffer already, but where it was too small.
+	out.Write(e.answer.review(out.AvailableBuffer(), e.request.UID))
 }
 
 // timeFor is how long the request may take. The API server says how long it

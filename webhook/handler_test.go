@@ -205,6 +205,8 @@ func TestRequestThatIsNoReview(t *testing.T) {
 		"a review with a null one":   {body: strings.NewReader(`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":null}`), wantStatus: 400, wantReason: "NotAReview"},
 		"a request without a uid":    {body: strings.NewReader(`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{}}`), wantStatus: 400, wantReason: "NotAReview"},
 		"a body that is too large":   {body: io.MultiReader(bytes.NewReader(good), bytes.NewReader(bytes.Repeat([]byte(" "), maxBody))), wantStatus: 413, wantReason: "BodyTooLarge"},
+		"white space without end":    {body: spaces{}, wantStatus: 400, wantReason: "NotAReview"},
+		"a list without end":         {body: io.MultiReader(strings.NewReader(" [ "), spaces{}), wantStatus: 400, wantReason: "NotAReview"},
 		"a body that breaks off":     {body: io.MultiReader(bytes.NewReader(good[:20]), iotest.ErrReader(errors.New("reset"))), wantStatus: 400, wantReason: "BodyUnreadable"},
 		"a path that does not exist": {path: "/", body: bytes.NewReader(good), wantStatus: 404},
 	}

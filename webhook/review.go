@@ -27,27 +27,35 @@ const (
 	maxBodies = 32 << 20
 )
 
-// question is the part of an AdmissionRequest that is read. The objects are
-// parts of the body, good as long as that is held.
+// question is the part of an AdmissionRequest that is read, but for its objects.
 type question struct {
 	UID                          string
 	Kind                         string
 	Group, Resource, SubResource string
 	Namespace, Name              string
 	Operation                    admissionv1.Operation
-	Object, OldObject            []byte
 }
 
 // review is the part of an AdmissionReview that is read.
 type review struct {
 	APIVersion, Kind string
 	Request          *question
+	// objects takes up the objects of the request, as it comes to them: a review
+	// is gone through once.
+	objects objects
 }
 
-// readReview reads the review that an HTTP request carries into body. Without a
-// request in it, the answer says why. leave is to be called when all is done
-// with the review.
-func (h *Handler) readReview(ctx context.Context, r *http.Request, from io.Reader, body *bytes.Buffer) (_ *question, leave func(), _ answer) {
+// objects is what is read of the objects of a request. The text that they are
+// read from is good as long as the body is held.
+type objects interface {
+	read(object *jsonread.Reader)
+	readOld(object *jsonread.Reader)
+}
+
+// readReview reads the review that an HTTP request carries into body, and its
+// objects. Without a request in it, the answer says why. leave is to be called
+// when all is done with the review.
+func (h *Handler) readReview(ctx context.Context, r *http.Request, from io.Reader, body *bytes.Buffer, objects objects) (_ *question, leave func(), _ answer) {
 	leave = func() {}
 	if problem := readBody(r, from, body); problem.message != "" {
 		return nil, leave, problem
@@ -57,7 +65,7 @@ func (h *Handler) readReview(ctx context.Context, r *http.Request, from io.Reade
 			return nil, func() {}, unreadable(errBusy)
 		}
 	}
-	request, problem := decodeReview(body.Bytes())
+	request, problem := decodeReview(body.Bytes(), objects)
 	return request, leave, problem
 }
 
@@ -69,19 +77,26 @@ func readBody(r *http.Request, from io.Reader, body *bytes.Buffer) answer {
 	if !isJSON(r.Header.Get("Content-Type")) {
 		return failed(NotJSON, http.StatusUnsupportedMediaType, "send %s", contentTypeJSON)
 	}
-	// One allocation for nearly every review, and no more than that on trust.
+	// One allocation for nearly every review, and no more than that on trust. With
+	// so much of a larger one there, it is trusted to be four times as large.
+	const more = 4 * commonBody
 	body.Grow(int(min(max(r.ContentLength, 0), commonBody)) + bytes.MinRead)
-	if _, err := body.ReadFrom(from); err != nil {
+	_, err := body.ReadFrom(io.LimitReader(from, commonBody))
+	if err == nil && body.Len() == commonBody {
+		body.Grow(int(min(max(r.ContentLength-commonBody, 0), more)) + bytes.MinRead)
+		_, err = body.ReadFrom(from)
+	}
+	if err != nil {
 		return unreadable(err)
 	}
 	return answer{}
 }
 
-func decodeReview(text []byte) (*question, answer) {
-	var v review
+func decodeReview(text []byte, objects objects) (*question, answer) {
+	v := review{objects: objects}
 	switch err := v.decode(text); {
 	case err != nil:
-		return nil, failed(NotAReview, http.StatusBadRequest, "the body is not an admission review: not JSON of its type")
+		return nil, unreadable(errNotReview)
 	case v.APIVersion != admissionReviewGroup || v.Kind != admissionReviewKind:
 		return nil, failed(NotAReview, http.StatusBadRequest, "the body is not an %s of %s", admissionReviewKind, admissionReviewGroup)
 	case v.Request == nil || v.Request.UID == "":
@@ -107,7 +122,7 @@ func (v *review) decode(text []byte) error {
 			case "kind":
 				r.String(&v.Kind)
 			case "request":
-				jsonread.Pointer(r, &v.Request, func(q *question) { q.read(r) })
+				jsonread.Pointer(r, &v.Request, func(q *question) { q.read(r, v.objects) })
 			default:
 				r.Skip()
 			}
@@ -115,7 +130,7 @@ func (v *review) decode(text []byte) error {
 	})
 }
 
-func (q *question) read(r *jsonread.Reader) {
+func (q *question) read(r *jsonread.Reader, objects objects) {
 	r.Object(func(name []byte) {
 		switch string(name) {
 		case "uid":
@@ -133,9 +148,13 @@ func (q *question) read(r *jsonread.Reader) {
 		case "operation":
 			r.String((*string)(&q.Operation))
 		case "object":
-			readObject(r, &q.Object)
+			if !r.Null() {
+				objects.read(r)
+			}
 		case "oldObject":
-			readObject(r, &q.OldObject)
+			if !r.Null() {
+				objects.readOld(r)
+			}
 		default:
 			r.Skip()
 		}
@@ -155,28 +174,24 @@ func (q *question) readResource(r *jsonread.Reader) {
 	})
 }
 
-// readObject finds an object. What is in it is read by those who know its kind.
-func readObject(r *jsonread.Reader, object *[]byte) {
-	if !r.Null() {
-		*object = r.Raw()
-	}
-}
+// buffers are for reviews and answers, and used again.
+var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
-// bodies are buffers that may be used again.
-var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
-
-// reuse keeps a body's buffer for the next one, unless it has grown larger than
+// reuse keeps a buffer for the next one, unless it has grown larger than for
 // nearly every review.
-func reuse(body *bytes.Buffer) {
+func reuse(b *bytes.Buffer) {
 	const most = 512 << 10
-	if body.Cap() <= most {
-		body.Reset()
-		bodies.Put(body)
+	if b.Cap() <= most {
+		b.Reset()
+		buffers.Put(b)
 	}
 }
 
 // errBusy is the end of a body for which there is no room.
 var errBusy = errors.New("too many requests are being answered")
+
+// errNotReview is the end of a body that is no admission review, whatever comes yet.
+var errNotReview = errors.New("the body is not an admission review: not JSON of its type")
 
 func unreadable(err error) answer {
 	var tooLarge *http.MaxBytesError
@@ -185,8 +200,34 @@ func unreadable(err error) answer {
 		return failed(BodyTooLarge, http.StatusRequestEntityTooLarge, "the admission review is larger than %d bytes", maxBody)
 	case errors.Is(err, errBusy):
 		return failed(Busy, http.StatusServiceUnavailable, "%v", err)
+	case errors.Is(err, errNotReview):
+		return failed(NotAReview, http.StatusBadRequest, "%v", err)
 	}
 	return failed(BodyUnreadable, http.StatusBadRequest, "the body ended early")
+}
+
+// opened ends a body that does not begin as a review does, with a brace, so that
+// what is none is not gathered first. White space before it is passed over, but
+// not without end.
+type opened struct {
+	body  io.Reader
+	blank int
+	brace bool
+}
+
+func (o *opened) Read(p []byte) (int, error) {
+	n, err := o.body.Read(p)
+	if o.brace {
+		return n, err
+	}
+	const mostBlank = 4 << 10
+	rest := bytes.TrimLeft(p[:n], " \t\r\n")
+	o.blank += n - len(rest)
+	o.brace = len(rest) > 0
+	if o.blank > mostBlank || (o.brace && rest[0] != '{') {
+		return n, errNotReview
+	}
+	return n, err
 }
 
 // budgeted counts the bytes of a body beyond what is common among those that the

@@ -1,11 +1,14 @@
 package webhook
 
 import (
+	"reflect"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	admissionv1 "k8s.io/api/admission/v1"
 	kjson "sigs.k8s.io/json"
+
+	"keyroll.dev/webhook/inject"
 )
 
 // wireReview is a review as the API server's decoder reads it, with what is read of one.
@@ -41,12 +44,13 @@ func (r *wireRaw) UnmarshalJSON(text []byte) error {
 }
 
 func (w wireReview) review() review {
-	v := review{APIVersion: w.APIVersion, Kind: w.Kind}
+	v := review{APIVersion: w.APIVersion, Kind: w.Kind, objects: &workloadSubject{}}
 	if q := w.Request; q != nil {
 		v.Request = &question{
 			UID: q.UID, Kind: q.Kind.Kind, Group: q.Resource.Group, Resource: q.Resource.Resource, SubResource: q.SubResource,
-			Namespace: q.Namespace, Name: q.Name, Operation: admissionv1.Operation(q.Operation), Object: q.Object, OldObject: q.OldObject,
+			Namespace: q.Namespace, Name: q.Name, Operation: admissionv1.Operation(q.Operation),
 		}
+		v.objects = &workloadSubject{object: q.Object, old: q.OldObject}
 	}
 	return v
 }
@@ -60,6 +64,7 @@ func FuzzDecodeReview(f *testing.F) {
 		`{}`, `null`, `7`, ``, `{"request":null}`, `{"request":{"uid":1}}`, `{"request":{"uid":"a"},"request":null}`,
 		string(reviewOf(f, request("Pod", pod(""), nil))), string(reviewOf(f, update)),
 		`{"request":{"object":{"a":1},"object":null,"oldObject":null},"request":{"object":[2],"uid":"b","kind":null,"resource":{"group":"apps"}}}`,
+		`{"request":{"uid":"a","object":{"spec":7},"operation":"CREATE"}}`, `{"request":{"object":{"spec":{"containers":[{"name":"a"}]}},"object":{"metadata":{}}}}`,
 		`{"Request":{"uid":"a"},"request":{"UID":"b","uid":"c","object": "x" }}`,
 	} {
 		f.Add([]byte(text))
@@ -67,7 +72,7 @@ func FuzzDecodeReview(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte) {
 		var want wireReview
 		wantErr := kjson.UnmarshalCaseSensitivePreserveInts(text, &want)
-		var got review
+		got := review{objects: &workloadSubject{}}
 		err := got.decode(text)
 		if (err != nil) != (wantErr != nil) {
 			t.Fatalf("%s\nerror %v, want %v", text, err, wantErr)
@@ -75,8 +80,26 @@ func FuzzDecodeReview(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if diff := cmp.Diff(want.review(), got); diff != "" {
+		if diff := cmp.Diff(want.review(), got, cmp.AllowUnexported(review{}, workloadSubject{})); diff != "" {
 			t.Fatalf("%s\n(-want +got):\n%s", text, diff)
 		}
+		checkPodWithin(t, text, got.objects.(*workloadSubject).object)
 	})
+}
+
+// checkPodWithin holds a pod that is read on the way through its review against
+// the same one by itself.
+func checkPodWithin(t *testing.T, text, object []byte) {
+	t.Helper()
+	var within podSubject
+	if err := (&review{objects: &within}).decode(text); err != nil {
+		t.Fatalf("%s\nerror %v, none with a workload", text, err)
+	}
+	if object == nil {
+		return
+	}
+	alone, err := inject.DecodePod(object)
+	if (err != nil) != (within.err != nil) || !reflect.DeepEqual(alone, within.pod) {
+		t.Fatalf("%s\nread within: %+v, %v\nalone: %+v, %v", text, within.pod, within.err, alone, err)
+	}
 }

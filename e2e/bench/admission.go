@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/url"
 	"slices"
 	"time"
 
@@ -20,7 +22,8 @@ import (
 // Namespaces of the admission suite.
 const (
 	ourNamespace   = "bench"         // enabled: the API server calls the webhook
-	floorNamespace = "bench-floor"   // the API server calls the floor server
+	floorNamespace = "bench-floor"   // it calls the floor server
+	equalNamespace = "bench-equal"   // it calls a floor server that answers the webhook's own patch
 	bareNamespace  = "bench-without" // it calls nobody
 )
 
@@ -38,12 +41,12 @@ func admission(ctx context.Context, r *report) error {
 		return err
 	}
 	defer a.cluster.Stop()
-	defer a.floor.Kill()
 	return errors.Join(a.loads(ctx, r), a.garbage(ctx, r), a.creations(ctx, r))
 }
 
 type admissionBench struct {
 	cluster    *cluster.Cluster
+	webhook    *install.Process
 	floor      *floor
 	ours, bare server
 }
@@ -66,36 +69,71 @@ func (a *admissionBench) begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	webhook, err := keyroll.StartWebhook(ctx)
-	if err != nil {
+	var args []string
+	if *logs != "" {
+		args = append(args, "--pprof")
+	}
+	if a.webhook, err = keyroll.StartWebhook(ctx, args...); err != nil {
 		return err
 	}
 	if err := a.namespaces(ctx); err != nil {
 		return err
 	}
-	if err := webhook.WaitReady(ctx); err != nil {
+	if err := a.webhook.WaitReady(ctx); err != nil {
 		return err
 	}
-	configuration, err := a.cluster.Client().AdmissionregistrationV1().MutatingWebhookConfigurations().Get(ctx, configurationName, metav1.GetOptions{})
-	if err != nil {
+	if err := a.connect(ctx); err != nil {
 		return err
 	}
-	a.ours, err = newServer("the webhook", keyroll.WebhookAddress(), webhook.Pid(), configuration.Webhooks[0].ClientConfig.CABundle)
-	if err != nil {
+	if a.floor, err = a.startFloor(ctx, floorCommand, nil); err != nil {
 		return err
 	}
-	if a.floor, err = startFloor(ctx, a.cluster.LogDir()); err != nil {
-		return err
-	}
-	a.cluster.AtStop(a.floor.Kill)
 	a.bare, err = newServer("the floor", a.floor.address, a.floor.Pid(), a.floor.ca)
 	return err
+}
+
+// connect has both the bench and the API server call the webhook's process
+// itself, as they call the floor: what stands where a Service would is a relay.
+func (a *admissionBench) connect(ctx context.Context) error {
+	client := a.cluster.Client().AdmissionregistrationV1().MutatingWebhookConfigurations()
+	configuration, err := client.Get(ctx, configurationName, metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	_, port, err := net.SplitHostPort(a.webhook.ListenAddress())
+	if err != nil {
+		return err
+	}
+	address := net.JoinHostPort("localhost", port)
+	for i := range configuration.Webhooks {
+		config := &configuration.Webhooks[i].ClientConfig
+		u, err := url.Parse(*config.URL)
+		if err != nil {
+			return err
+		}
+		u.Host = address
+		to := u.String()
+		config.URL = &to
+	}
+	if _, err := client.Update(ctx, configuration, metav1.UpdateOptions{}); err != nil {
+		return err
+	}
+	a.ours, err = newServer("the webhook", address, a.webhook.Pid(), configuration.Webhooks[0].ClientConfig.CABundle)
+	return err
+}
+
+func (a *admissionBench) startFloor(ctx context.Context, name string, patch []byte) (*floor, error) {
+	f, err := startFloor(ctx, a.cluster.LogDir(), name, patch)
+	if err == nil {
+		a.cluster.AtStop(f.Kill)
+	}
+	return f, err
 }
 
 func (a *admissionBench) namespaces(ctx context.Context) error {
 	for name, labels := range map[string]map[string]string{
 		ourNamespace:   {annotation.InjectionLabel: annotation.InjectionEnabled},
-		floorNamespace: nil, bareNamespace: nil,
+		floorNamespace: nil, equalNamespace: nil, bareNamespace: nil,
 	} {
 		if err := a.cluster.Namespace(ctx, name, labels); err != nil {
 			return err
@@ -164,61 +202,68 @@ func (a *admissionBench) review(ctx context.Context, s subject) ([]byte, error) 
 }
 
 func (a *admissionBench) loadBoth(ctx context.Context, r *report, s subject, name string, body []byte, connections int) error {
-	bare, err := a.bare.measure(ctx, body, connections)
-	if err != nil {
-		return err
-	}
-	ours, err := a.ours.measure(ctx, body, connections)
+	bare, ours, err := measureBoth(ctx, a.bare, a.ours, body, connections)
 	if err != nil {
 		return err
 	}
 	over := fmt.Sprintf("%s, %d connections: ", name, connections)
 	cpu := figure{what: over + "CPU", unit: "ms", ours: ms(ours.cpu), bare: ms(bare.cpu)}
-	rate := figure{what: over + "rate", unit: "1/s", ours: ours.rate, bare: bare.rate}
+	rate := figure{what: over + "reviews per second of a core's time", unit: "1/s", ours: perSecond(ours.cpu), bare: perSecond(bare.cpu)}
+	peak := figure{what: over + "peak memory", unit: "MiB", ours: ours.peak, bare: bare.peak}
 	if connections == 1 && s.cpu > 0 {
 		cpu.held = timesBare(s.cpu)
 	}
 	if connections == 8 && s.rate > 0 {
 		rate.held = atLeast(s.rate)
 	}
+	if connections == 64 && s.memory > 0 {
+		peak.held = atMost(s.memory)
+	}
 	r.add(cpu)
-	r.add(rate)
+	if connections == 8 {
+		r.add(rate)
+	}
+	r.add(figure{what: over + "reviews per second, clients on the same cores", unit: "1/s", ours: ours.rate, bare: bare.rate})
 	r.add(figure{what: over + "p50", unit: "ms", ours: ms(ours.p50), bare: ms(bare.p50)})
 	r.add(figure{what: over + "p99", unit: "ms", ours: ms(ours.p99), bare: ms(bare.p99)})
-	if connections < 64 {
-		return nil
+	if connections == 64 {
+		r.add(peak)
 	}
-	return a.addPeaks(r, over+"peak memory", s.memory)
+	return a.profile(ctx, fmt.Sprintf("%s %d", s.name, connections), body, connections)
 }
 
-func (a *admissionBench) addPeaks(r *report, what string, most float64) error {
-	ours, err := peakOf(a.ours.pid)
-	if err != nil {
-		return err
+// profile keeps what the webhook does under a load, if logs are kept.
+func (a *admissionBench) profile(ctx context.Context, what string, body []byte, connections int) error {
+	if *logs == "" {
+		return nil
 	}
-	bare, err := peakOf(a.bare.pid)
-	f := figure{what: what, unit: "MiB", ours: ours, bare: bare}
-	if most > 0 {
-		f.held = atMost(most)
-	}
-	r.add(f)
-	return err
+	const seconds = 3
+	wait := saveCPU(ctx, a.webhook, what, seconds)
+	_, err := a.ours.load(ctx, body, connections, seconds*time.Second)
+	return errors.Join(err, wait())
 }
+
+// perSecond is how many of what takes so long there are in a second.
+func perSecond(d time.Duration) float64 { return float64(time.Second) / float64(max(d, 1)) }
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
 // creations measures what the API server's clients notice: creating a pod with
-// the webhook, with the floor in its place, and with none.
+// the webhook, with a floor in its place, and with none. One floor lets the pod in
+// as it is; the other answers the patch that the webhook does, so that what the
+// API server has to do after a patch is in both figures.
 func (a *admissionBench) creations(ctx context.Context, r *report) error {
-	if err := a.callFloor(ctx); err != nil {
+	asking := subject{name: "pod to create", template: template(3, 2, 5, asks)}
+	if err := a.callFloors(ctx, asking); err != nil {
 		return err
 	}
 	r.say("pods created on the API server")
-	annotated, err := a.create(ctx, template(3, 2, 5, asks))
+	annotated, err := a.create(ctx, asking.template)
 	if err != nil {
 		return err
 	}
 	r.add(figure{what: "creating an annotated pod, p50", unit: "ms", ours: annotated[ourNamespace], bare: annotated[floorNamespace], held: overBare(1.5)})
+	r.add(figure{what: "the same beside a floor that answers the same patch, p50", unit: "ms", ours: annotated[ourNamespace], bare: annotated[equalNamespace], held: overBare(1.5)})
 	r.add(figure{what: "the same beside no webhook at all, p50", unit: "ms", ours: annotated[ourNamespace], bare: annotated[bareNamespace]})
 	before, err := a.cluster.WebhookCalls(ctx, podsWebhook)
 	if err != nil {
@@ -237,7 +282,7 @@ func (a *admissionBench) creations(ctx context.Context, r *report) error {
 // create creates pods in turn in all namespaces, and answers the median for each.
 func (a *admissionBench) create(ctx context.Context, pod *corev1.Pod) (map[string]float64, error) {
 	took := map[string][]time.Duration{}
-	names := []string{ourNamespace, floorNamespace, bareNamespace}
+	names := []string{ourNamespace, floorNamespace, equalNamespace, bareNamespace}
 	const warmUp = 20
 	for i := range warmUp + scaled(400) {
 		for j := range names {
@@ -265,22 +310,25 @@ func createOne(ctx context.Context, client kubernetes.Interface, namespace strin
 	return time.Since(begun), err
 }
 
-// callFloor has the API server call the floor for pods of its namespace, as it
-// calls the webhook for those of the others.
-func (a *admissionBench) callFloor(ctx context.Context) error {
-	ours, err := a.cluster.Client().AdmissionregistrationV1().MutatingWebhookConfigurations().Get(ctx, configurationName, metav1.GetOptions{})
+// callFloors has the API server call a floor for pods of each of their
+// namespaces, as it calls the webhook for those of its own.
+func (a *admissionBench) callFloors(ctx context.Context, asking subject) error {
+	body, err := a.review(ctx, asking)
 	if err != nil {
 		return err
 	}
-	url := "https://" + a.bare.address + "/pods"
-	hook := ours.Webhooks[slices.IndexFunc(ours.Webhooks, func(w admissionregistrationv1.MutatingWebhook) bool { return w.Name == podsWebhook })]
-	hook.Name = "floor.bench.keyroll.dev"
-	hook.ClientConfig = admissionregistrationv1.WebhookClientConfig{URL: &url, CABundle: a.floor.ca}
-	hook.NamespaceSelector = &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: floorNamespace}}
-	_, err = a.cluster.Client().AdmissionregistrationV1().MutatingWebhookConfigurations().Create(ctx, &admissionregistrationv1.MutatingWebhookConfiguration{
-		ObjectMeta: metav1.ObjectMeta{Name: "bench-floor"}, Webhooks: []admissionregistrationv1.MutatingWebhook{hook},
-	}, metav1.CreateOptions{})
+	patch, err := a.patch(ctx, body)
 	if err != nil {
+		return err
+	}
+	equal, err := a.startFloor(ctx, floorCommand+"-equal", patch)
+	if err != nil {
+		return err
+	}
+	if err := a.call(ctx, a.floor, floorNamespace); err != nil {
+		return err
+	}
+	if err := a.call(ctx, equal, equalNamespace); err != nil {
 		return err
 	}
 	// The API server takes it up within a second or so.
@@ -291,4 +339,22 @@ func (a *admissionBench) callFloor(ctx context.Context) error {
 	case <-time.After(settle):
 		return nil
 	}
+}
+
+// call has the API server call a floor for pods of a namespace.
+func (a *admissionBench) call(ctx context.Context, f *floor, namespace string) error {
+	client := a.cluster.Client().AdmissionregistrationV1().MutatingWebhookConfigurations()
+	ours, err := client.Get(ctx, configurationName, metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	to := "https://" + f.address + "/pods"
+	hook := ours.Webhooks[slices.IndexFunc(ours.Webhooks, func(w admissionregistrationv1.MutatingWebhook) bool { return w.Name == podsWebhook })]
+	hook.Name = namespace + ".keyroll.dev"
+	hook.ClientConfig = admissionregistrationv1.WebhookClientConfig{URL: &to, CABundle: f.ca}
+	hook.NamespaceSelector = &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: namespace}}
+	_, err = client.Create(ctx, &admissionregistrationv1.MutatingWebhookConfiguration{
+		ObjectMeta: metav1.ObjectMeta{Name: namespace}, Webhooks: []admissionregistrationv1.MutatingWebhook{hook},
+	}, metav1.CreateOptions{})
+	return err
 }

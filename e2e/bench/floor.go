@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/pem"
 	"errors"
 	"flag"
@@ -29,11 +30,13 @@ import (
 const floorCommand = "floor"
 
 // serveFloor answers every review the same but for its uid, over TLS: what no
-// webhook in Go can do with less. It reads the body, for it has to arrive.
+// webhook in Go can do with less. It reads the body, for it has to arrive. What
+// it answers is a patch, if it is given one.
 func serveFloor(ctx context.Context, args []string) error {
 	fs := flag.NewFlagSet(floorCommand, flag.ContinueOnError)
 	listen := fs.String("listen", "", "address")
 	cert := fs.String("cert", "", "where to write the certificate")
+	patch := fs.String("patch", "", "file with the JSON patch to answer")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
@@ -41,11 +44,19 @@ func serveFloor(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	verdict := `"allowed":true`
+	if *patch != "" {
+		text, err := os.ReadFile(*patch)
+		if err != nil {
+			return err
+		}
+		verdict += `,"patchType":"JSONPatch","patch":"` + base64.StdEncoding.EncodeToString(text) + `"`
+	}
 	server := &http.Server{
 		Addr:              *listen,
 		TLSConfig:         &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{pair}},
 		ReadHeaderTimeout: 3 * time.Second,
-		Handler:           http.HandlerFunc(answerAtOnce),
+		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { answerAtOnce(w, r, verdict) }),
 	}
 	context.AfterFunc(ctx, func() { _ = server.Close() })
 	if err := server.ListenAndServeTLS("", ""); !errors.Is(err, http.ErrServerClosed) {
@@ -54,7 +65,7 @@ func serveFloor(ctx context.Context, args []string) error {
 	return nil
 }
 
-func answerAtOnce(w http.ResponseWriter, r *http.Request) {
+func answerAtOnce(w http.ResponseWriter, r *http.Request, verdict string) {
 	var body bytes.Buffer
 	body.Grow(int(r.ContentLength) + bytes.MinRead)
 	if _, err := body.ReadFrom(r.Body); err != nil {
@@ -63,7 +74,7 @@ func answerAtOnce(w http.ResponseWriter, r *http.Request) {
 	}
 	_, rest, _ := bytes.Cut(body.Bytes(), []byte(`"uid":"`))
 	uid, _, _ := bytes.Cut(rest, []byte(`"`))
-	answer := fmt.Appendf(nil, `{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","response":{"uid":"%s","allowed":true}}`, uid)
+	answer := fmt.Appendf(nil, `{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","response":{"uid":"%s",%s}}`, uid, verdict)
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", strconv.Itoa(len(answer)))
 	_, _ = w.Write(answer)
@@ -96,8 +107,9 @@ type floor struct {
 	ca      []byte // PEM
 }
 
-// startFloor starts the floor server. Its files are in dir.
-func startFloor(ctx context.Context, dir string) (*floor, error) {
+// startFloor starts a floor server that answers this patch, nil for none. Its
+// files are in dir, under its name.
+func startFloor(ctx context.Context, dir, name string, patch []byte) (*floor, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -106,11 +118,16 @@ func startFloor(ctx context.Context, dir string) (*floor, error) {
 	if err != nil {
 		return nil, err
 	}
-	address, cert := net.JoinHostPort("localhost", strconv.Itoa(ports[0])), filepath.Join(dir, "floor.crt")
-	p, err := daemon.Start(daemon.Spec{
-		Name: floorCommand, Path: self, Logs: dir,
-		Args: []string{floorCommand, "-listen", address, "-cert", cert},
-	})
+	address, cert := net.JoinHostPort("localhost", strconv.Itoa(ports[0])), filepath.Join(dir, name+".crt")
+	args := []string{floorCommand, "-listen", address, "-cert", cert}
+	if patch != nil {
+		file := filepath.Join(dir, name+".patch")
+		if err := os.WriteFile(file, patch, 0o600); err != nil {
+			return nil, err
+		}
+		args = append(args, "-patch", file)
+	}
+	p, err := daemon.Start(daemon.Spec{Name: name, Path: self, Logs: dir, Args: args})
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,19 +18,28 @@ import (
 
 // checkAnswer asks once and looks at the answer: what is measured must be right.
 func (a *admissionBench) checkAnswer(ctx context.Context, s subject, body []byte) error {
-	status, answer, _, err := a.ours.post(ctx, "application/json", strings.NewReader(string(body)))
+	patch, err := a.patch(ctx, body)
 	if err != nil {
 		return err
 	}
-	var review admissionv1.AdmissionReview
-	if err := json.Unmarshal(answer, &review); err != nil || status != http.StatusOK || review.Response == nil || !review.Response.Allowed {
-		return fmt.Errorf("status %d: %.500s", status, answer)
-	}
 	_, asked := s.template.Annotations[annotation.Objects]
-	if patched := len(review.Response.Patch) > 0; patched != asked {
-		return fmt.Errorf("asked: %v, patched: %v: %.500s", asked, patched, answer)
+	if patched := len(patch) > 0; patched != asked {
+		return fmt.Errorf("asked: %v, patched: %v: %.500s", asked, patched, patch)
 	}
 	return nil
+}
+
+// patch asks the webhook for the patch that it answers.
+func (a *admissionBench) patch(ctx context.Context, body []byte) ([]byte, error) {
+	status, answer, _, err := a.ours.post(ctx, "application/json", bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	var review admissionv1.AdmissionReview
+	if err := json.Unmarshal(answer, &review); err != nil || status != http.StatusOK || review.Response == nil || !review.Response.Allowed {
+		return nil, fmt.Errorf("status %d: %.500s", status, answer)
+	}
+	return review.Response.Patch, nil
 }
 
 // garbage is what nobody should send. Each is to be answered soon, and to leave
@@ -45,7 +55,8 @@ var garbage = []struct {
 	{"100,000 lists in one another", "application/json", text(strings.Repeat("[", 100_000)), http.StatusBadRequest},
 	{"a review with 100,000 objects in one another", "application/json",
 		text(`{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{"uid":"a","object":` + strings.Repeat(`{"a":`, 100_000)), http.StatusBadRequest},
-	{"64 MiB of spaces", "application/json", func() io.Reader { return io.LimitReader(spaces{}, 64<<20) }, http.StatusRequestEntityTooLarge},
+	{"64 MiB of spaces", "application/json", func() io.Reader { return io.LimitReader(spaces{}, 64<<20) }, http.StatusBadRequest},
+	{"a brace and 64 MiB of spaces", "application/json", func() io.Reader { return io.MultiReader(strings.NewReader("{"), io.LimitReader(spaces{}, 64<<20)) }, http.StatusRequestEntityTooLarge},
 	{"another content type", "text/plain", text("{}"), http.StatusUnsupportedMediaType},
 }
 

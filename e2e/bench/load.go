@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -37,18 +38,66 @@ type loaded struct {
 	rate     float64       // reviews answered per second
 	p50, p99 time.Duration // until the answer
 	cpu      time.Duration // of the server, per review
+	peak     float64       // of its memory, in MiB
+}
+
+// measureBoth loads two servers in turn, some rounds each, so that what disturbs
+// the machine for a while disturbs both. The figures are the medians of the
+// rounds; the peak is that of all.
+func measureBoth(ctx context.Context, a, b server, body []byte, connections int) (ofA, ofB loaded, err error) {
+	const rounds = 3
+	var as, bs []loaded
+	for range rounds {
+		for _, s := range []struct {
+			server
+			to *[]loaded
+		}{{a, &as}, {b, &bs}} {
+			l, err := s.measure(ctx, body, connections)
+			if err != nil {
+				return loaded{}, loaded{}, err
+			}
+			*s.to = append(*s.to, l)
+		}
+	}
+	return middle(as), middle(bs), nil
+}
+
+// middle is the median of each figure, and the highest of the peaks.
+func middle(all []loaded) loaded {
+	peak := slices.MaxFunc(all, func(a, b loaded) int { return cmp.Compare(a.peak, b.peak) }).peak
+	return loaded{
+		rate: median(all, func(l loaded) float64 { return l.rate }),
+		p50:  median(all, func(l loaded) time.Duration { return l.p50 }),
+		p99:  median(all, func(l loaded) time.Duration { return l.p99 }),
+		cpu:  median(all, func(l loaded) time.Duration { return l.cpu }),
+		peak: peak,
+	}
+}
+
+func median[T cmp.Ordered](all []loaded, of func(loaded) T) T {
+	var values []T
+	for _, l := range all {
+		values = append(values, of(l))
+	}
+	slices.Sort(values)
+	return values[len(values)/2]
 }
 
 // measure is load after a warm-up; the server's peak of memory begins anew.
 func (s server) measure(ctx context.Context, body []byte, connections int) (loaded, error) {
-	const during, warmUp = 3 * time.Second, 300 * time.Millisecond
+	const during, warmUp = time.Second, 200 * time.Millisecond
 	if _, err := s.load(ctx, body, connections, warmUp); err != nil {
 		return loaded{}, err
 	}
 	if err := forgetPeak(s.pid); err != nil {
 		return loaded{}, err
 	}
-	return s.load(ctx, body, connections, time.Duration(scaled(int(during))))
+	l, err := s.load(ctx, body, connections, time.Duration(scaled(int(during))))
+	if err != nil {
+		return loaded{}, err
+	}
+	l.peak, err = peakOf(s.pid)
+	return l, err
 }
 
 // load asks the same over this many connections for a while, each review when

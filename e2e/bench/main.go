@@ -42,7 +42,7 @@ var suites = []suite{
 var small = flag.Bool("small", false, "measure with a tenth of the objects")
 
 // logs keeps what would go away with the clusters.
-var logs = flag.String("logs", "", "`folder` for the logs of all processes and for profiles of the watcher's memory and CPU")
+var logs = flag.String("logs", "", "`folder` for the logs of all processes, and for profiles of their CPU time and the watcher's memory")
 
 // scaled is a number of objects.
 func scaled(n int) int {

@@ -3,7 +3,6 @@ package annotation
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 )
@@ -26,12 +25,11 @@ type Object struct {
 	File    string // "" is Name
 }
 
-var (
-	objectName    = regexp.MustCompile(`^[0-9A-Za-z-]{1,127}$`)
-	objectVersion = regexp.MustCompile(`^[0-9A-Za-z]{32}$`)
-	// A file name is also a key of the synced Secret, hence no other characters.
-	fileName = regexp.MustCompile(`^[-._0-9A-Za-z]{1,253}$`)
-)
+func isObjectName(s string) bool    { return dashed.spell(s, 1, 127) }
+func isObjectVersion(s string) bool { return alphanumeric.spell(s, 32, 32) }
+
+// isFileName: it is also a key of the synced Secret, hence no other characters.
+func isFileName(s string) bool { return filed.spell(s, 1, 253) }
 
 // ParseObject reads one entry of the objects annotation, and tells all that is
 // wrong with it. What String returns of an Object is read back as the same.
@@ -77,7 +75,7 @@ func parseID(s string) (Object, error) {
 	default:
 		return Object{}, errors.New("has an unknown type; write secret/NAME, key/NAME or cert/NAME")
 	}
-	if objectName.MatchString(o.Name) {
+	if isObjectName(o.Name) {
 		return o, nil
 	}
 	if o.Name == "" {
@@ -98,7 +96,7 @@ func mendName(name string) string {
 		}
 		return r
 	}, name)
-	if len(guess) <= maxEcho && objectName.MatchString(guess) && strings.Trim(guess, "-") != "" {
+	if len(guess) <= maxEcho && isObjectName(guess) && strings.Trim(guess, "-") != "" {
 		return guess
 	}
 	return ""
@@ -106,7 +104,7 @@ func mendName(name string) string {
 
 func checkVersion(version string) error {
 	switch {
-	case objectVersion.MatchString(version):
+	case isObjectVersion(version):
 		return nil
 	case version == "latest" || version == "":
 		return errors.New("pins no version; leave out '@' and what follows it to have the newest version")
@@ -120,7 +118,7 @@ func checkFile(file string) error {
 	switch {
 	case strings.HasPrefix(file, ".."), file == ".":
 		return errors.New("has a file name that begins with '..' or is '.'; choose another")
-	case !fileName.MatchString(file):
+	case !isFileName(file):
 		return errors.New("has no valid file name after '='; write letters, digits, '-', '_' and '.', no directory")
 	}
 	return nil

@@ -58,14 +58,19 @@ var Table = []Row{
 		"Workloads of the namespace that name another vault are refused."},
 }
 
+// rows is Table by key.
+var rows = func() map[string]Row {
+	m := make(map[string]Row, len(Table))
+	for _, r := range Table {
+		m[r.Key] = r
+	}
+	return m
+}()
+
 // row finds the Table's row of a key.
 func row(key string) (Row, bool) {
-	for _, r := range Table {
-		if r.Key == key {
-			return r, true
-		}
-	}
-	return Row{}, false
+	r, known := rows[key]
+	return r, known
 }
 
 // plain takes the table's code marks out, for messages.

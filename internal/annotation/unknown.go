@@ -2,23 +2,31 @@ package annotation
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 )
 
 // others tells of keyroll.dev/ keys that nobody reads at this place.
 func (p *parser) others(place Where) {
-	for _, key := range slices.Sorted(maps.Keys(p.annotations)) {
-		if !IsInput(key) {
-			continue
-		}
-		if r, known := row(key); !known {
-			p.add(key, "", unknownKey(key))
-		} else if r.Where != OnBoth && r.Where != place {
-			p.add(key, "", misplaced(r.Where))
+	var wrong []string // nearly always none
+	for key := range p.annotations {
+		if IsInput(key) && !readAt(key, place) {
+			wrong = append(wrong, key)
 		}
 	}
+	slices.Sort(wrong)
+	for _, key := range wrong {
+		if r, known := row(key); known {
+			p.add(key, "", misplaced(r.Where))
+		} else {
+			p.add(key, "", unknownKey(key))
+		}
+	}
+}
+
+func readAt(key string, place Where) bool {
+	r, known := row(key)
+	return known && (r.Where == OnBoth || r.Where == place)
 }
 
 func misplaced(right Where) string {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -14,22 +13,39 @@ import (
 // A check tells what is wrong with a value and what to write instead.
 type check func(value string) error
 
-var (
-	vaultName = regexp.MustCompile(`^[A-Za-z][0-9A-Za-z-]{1,22}[0-9A-Za-z]$`)
-	guid      = regexp.MustCompile(`^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`)
-	tenant    = regexp.MustCompile(`^[0-9A-Za-z]([0-9A-Za-z.-]{0,251}[0-9A-Za-z])?$`)
-	// Generated names are Keyroll's alone: a person's Secret or class of such a
-	// name would meet the generated one sooner or later.
-	generatedName = regexp.MustCompile(`^keyroll-[0-9a-f]{32}$`)
-)
+func isVaultName(s string) bool {
+	return dashed.spell(s, 3, 24) && alphabetic[s[0]] && alphanumeric.enclose(s)
+}
+
+// isGUID: eight, four, four, four and twelve hexadecimal digits.
+func isGUID(s string) bool {
+	groups := [...]int{8, 4, 4, 4, 12}
+	for i, n := range groups {
+		group, rest, more := strings.Cut(s, "-")
+		if !hexadecimal.spell(group, n, n) || more != (i < len(groups)-1) {
+			return false
+		}
+		s = rest
+	}
+	return true
+}
+
+func isTenant(s string) bool { return dotted.spell(s, 1, 253) && alphanumeric.enclose(s) }
+
+// isGenerated: such names are Keyroll's alone. A person's Secret or class of such
+// a name would meet the generated one sooner or later.
+func isGenerated(s string) bool {
+	hash, ok := strings.CutPrefix(s, "keyroll-")
+	return ok && hexadecimal.spell(hash, 32, 32) && strings.ToLower(hash) == hash
+}
 
 // CheckVault tells whether v can be the name of a Key Vault.
 func CheckVault(v string) error {
-	if vaultName.MatchString(v) && !strings.Contains(v, "--") {
+	if isVaultName(v) && !strings.Contains(v, "--") {
 		return nil
 	}
 	host := strings.TrimPrefix(strings.ToLower(v), "https://")
-	if name, _, ok := strings.Cut(host, "."); ok && vaultName.MatchString(name) {
+	if name, _, ok := strings.Cut(host, "."); ok && isVaultName(name) {
 		return fmt.Errorf("is not a Key Vault name; write the name alone: %s", name)
 	}
 	return errors.New("is not a Key Vault name; write 3 to 24 letters, digits and single '-', a letter first, no '-' last")
@@ -37,7 +53,7 @@ func CheckVault(v string) error {
 
 // CheckClientID tells whether v can be the client id of a managed identity or application.
 func CheckClientID(v string) error {
-	if guid.MatchString(v) {
+	if isGUID(v) {
 		return nil
 	}
 	return errors.New("is not a client id; write the identity's client id, such as 01234567-89ab-cdef-0123-456789abcdef")
@@ -45,7 +61,7 @@ func CheckClientID(v string) error {
 
 // CheckTenantID tells whether v can name a directory: its id, or one of its domains.
 func CheckTenantID(v string) error {
-	if tenant.MatchString(v) {
+	if isTenant(v) {
 		return nil
 	}
 	return errors.New("is not a directory; write its id, such as 01234567-89ab-cdef-0123-456789abcdef")
@@ -62,14 +78,14 @@ func checkName(what string) check {
 }
 
 func checkSecret(v string) error {
-	if generatedName.MatchString(v) {
+	if isGenerated(v) {
 		return errors.New("is kept for names that Keyroll generates; choose another")
 	}
 	return checkName("Secret")(v)
 }
 
 func checkClass(v string) error {
-	if generatedName.MatchString(v) {
+	if isGenerated(v) {
 		return errors.New("is a class that Keyroll generates; write keyroll.dev/objects instead of naming it")
 	}
 	return checkName("SecretProviderClass")(v)

@@ -137,6 +137,17 @@ func (r *Reader) expect(kind jsontext.Kind, name string) bool {
 	return false
 }
 
+// Part calls value to read one value, and answers the first wrong type in it: one
+// that is no error of the whole.
+func (r *Reader) Part(value func(*Reader)) error {
+	whole := r.wrong
+	r.wrong = nil
+	value(r)
+	err := r.wrong
+	r.wrong = whole
+	return err
+}
+
 // Fail makes err, if there is one, the error of Read, as a value of a wrong type does.
 func (r *Reader) Fail(err error) {
 	if r.wrong == nil {

@@ -49,6 +49,7 @@ var arrows = map[string][]string{
 	"internal/document":     {},
 	"internal/golden":       {},
 	"internal/jsonread":     {},
+	"internal/jsonwrite":    {},
 	"internal/kube":         {"internal/kube"},
 	"internal/process":      {},
 	"internal/repo":         {},
@@ -58,7 +59,7 @@ var arrows = map[string][]string{
 	"watcher/reloader":      {},
 	"watcher/rollout":       {"internal/annotation", "internal/dependency"},
 	"webhook":               {"internal", "webhook"},
-	"webhook/inject":        {"internal/annotation", "internal/dependency", "internal/jsonread", "internal/secretsstore"},
+	"webhook/inject":        {"internal/annotation", "internal/dependency", "internal/jsonread", "internal/jsonwrite", "internal/secretsstore"},
 }
 
 func TestImportsFollowTheArrows(t *testing.T) {

@@ -17,7 +17,18 @@ import (
 // does, so "Metadata" is an unknown field and not metadata.
 func DecodePod(raw []byte) (Pod, error) {
 	var p Pod
-	err := p.decode(raw, ours)
+	var wrong error
+	if err := jsonread.Read(raw, func(r *jsonread.Reader) { p, wrong = ReadPod(r) }); err != nil {
+		return Pod{}, fmt.Errorf("decode pod: %w", err)
+	}
+	return p, wrong
+}
+
+// ReadPod reads a pod where it stands in a larger text. That the whole is no JSON
+// is left to who reads the whole.
+func ReadPod(r *jsonread.Reader) (Pod, error) {
+	var p Pod
+	err := r.Part(func(r *jsonread.Reader) { p.read(r, ours) })
 	if err == nil && p.Metadata.asksForEnv() {
 		err = p.readEnv()
 	}
@@ -37,20 +48,23 @@ func ourLabel(name []byte) bool {
 	return string(name) == annotation.InjectedLabel || string(name) == annotation.IdentityUseLabel
 }
 
-// decode reads a pod or pod template, of its annotations those that keep is
+// decode reads a pod template with all of its annotations.
+func (p *Pod) decode(raw []byte) error {
+	return jsonread.Read(raw, func(r *jsonread.Reader) { p.read(r, nil) })
+}
+
+// read reads a pod or pod template, of its annotations those that keep is
 // true for. The containers' environment is left for readEnv.
-func (p *Pod) decode(raw []byte, keep func(name []byte) bool) error {
-	return jsonread.Read(raw, func(r *jsonread.Reader) {
-		r.Object(func(name []byte) {
-			switch string(name) {
-			case "metadata":
-				p.Metadata.read(r, keep)
-			case "spec":
-				p.Spec.read(r)
-			default:
-				r.Skip()
-			}
-		})
+func (p *Pod) read(r *jsonread.Reader, keep func(name []byte) bool) {
+	r.Object(func(name []byte) {
+		switch string(name) {
+		case "metadata":
+			p.Metadata.read(r, keep)
+		case "spec":
+			p.Spec.read(r)
+		default:
+			r.Skip()
+		}
 	})
 }
 
@@ -252,7 +266,7 @@ func DecodeWorkload(kind string, raw []byte) (*Workload, error) {
 	if len(w.raw) == 0 || string(w.raw) == "null" {
 		return nil, fmt.Errorf("decode %s: %w", kind, errNoTemplate)
 	}
-	err := w.Pod.decode(w.raw, nil)
+	err := w.Pod.decode(w.raw)
 	if _, asks := w.Metadata.Annotations[annotation.Env]; err == nil && (asks || w.Pod.Metadata.asksForEnv()) {
 		err = w.Pod.readEnv()
 	}

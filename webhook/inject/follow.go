@@ -162,7 +162,7 @@ func (w *Workload) addManifest(claimed map[string]bool, manifest string) {
 	}
 	for _, raw := range [][]byte{t.template, t.jobTemplate} {
 		var pod Pod
-		if len(raw) > 0 && pod.decode(raw, nil) == nil {
+		if len(raw) > 0 && pod.decode(raw) == nil {
 			for key := range pod.Metadata.Annotations {
 				claimed[key] = true
 			}

@@ -1,46 +1,53 @@
 package inject
 
 import (
+	"encoding/json"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
 
 	"gomodules.xyz/jsonpatch/v2"
-	corev1 "k8s.io/api/core/v1"
 
 	"keyroll.dev/internal/annotation"
-	"keyroll.dev/internal/secretsstore"
+	"keyroll.dev/internal/jsonwrite"
 )
 
-// patch collects JSON patch operations, in the order in which they are applied.
-type patch []jsonpatch.Operation
+// Patch is JSON patch operations, in the order in which they are applied. Their
+// values are JSON already.
+type Patch []jsonpatch.Operation
 
-func (p *patch) add(path string, value any) { p.do("add", path, value) }
-func (p *patch) remove(path string)         { p.do("remove", path, nil) }
-func (p *patch) do(op, path string, value any) {
-	*p = append(*p, jsonpatch.NewOperation(op, path, value))
+// Append appends the patch as JSON.
+func (p Patch) Append(b []byte) []byte { return jsonwrite.List(b, p, appendOperation) }
+
+func appendOperation(b []byte, o jsonpatch.Operation) []byte {
+	b = jsonwrite.String(append(b, `{"op":`...), o.Operation)
+	b = jsonwrite.String(append(b, `,"path":`...), o.Path)
+	if value, ok := o.Value.(json.RawMessage); ok {
+		b = append(append(b, `,"value":`...), value...)
+	}
+	return append(b, '}')
+}
+
+func (p *Patch) add(path string, value json.RawMessage) {
+	*p = append(*p, jsonpatch.NewOperation("add", path, value))
+}
+
+func (p *Patch) remove(path string) {
+	*p = append(*p, jsonpatch.NewOperation("remove", path, nil))
 }
 
 // set sets keys of a map of strings, creating the map where the object has none.
-func (p *patch) set(path string, exists bool, want map[string]string) {
+func (p *Patch) set(path string, exists bool, want map[string]string) {
 	switch {
 	case len(want) == 0:
 	case !exists:
-		p.add(path, want)
+		p.add(path, jsonwrite.Strings(nil, want))
 	default:
-		for _, key := range sortedKeys(want) {
-			p.add(path+"/"+escape(key), want[key])
+		for _, key := range slices.Sorted(maps.Keys(want)) {
+			p.add(path+"/"+escape(key), text(want[key]))
 		}
 	}
-}
-
-func sortedKeys(m map[string]string) []string {
-	keys := make([]string, 0, len(m))
-	for key := range m {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
-	return keys
 }
 
 // escape writes a map key as a part of a JSON pointer (RFC 6901).
@@ -53,11 +60,11 @@ func escape(key string) string {
 // that we add goes before the container's own, because a variable can refer
 // to those before it, as in $(DB_PASSWORD); and what must go is removed by its
 // index, from the end.
-func (p Plan) Patch() []jsonpatch.Operation { return p.ops }
+func (p Plan) Patch() Patch { return p.patch }
 
-func (p Plan) operations() []jsonpatch.Operation {
+func (p Plan) operations() Patch {
 	const others = 8 // operations besides those on containers, nearly always
-	ops := make(patch, 0, others+2*len(p.additions))
+	ops := make(Patch, 0, others+2*len(p.additions))
 	p.patchAccount(&ops)
 	p.patchVolumes(&ops)
 	for _, a := range p.additions {
@@ -70,34 +77,27 @@ func (p Plan) operations() []jsonpatch.Operation {
 	return ops
 }
 
-func (p Plan) patchAccount(ops *patch) {
+func (p Plan) patchAccount(ops *Patch) {
 	if p.account == nil {
 		return
 	}
-	ops.add("/spec/serviceAccountName", p.account.name)
-	ops.add("/spec/serviceAccount", p.account.name)
-	if p.account.pullSecrets != nil {
-		p.patchPullSecrets(ops, *p.account.pullSecrets)
+	name := text(p.account.name)
+	ops.add("/spec/serviceAccountName", name)
+	ops.add("/spec/serviceAccount", name)
+	switch secrets := p.account.pullSecrets; {
+	case secrets == nil:
+	case len(*secrets) == 0:
+		ops.remove("/spec/imagePullSecrets")
+	default:
+		ops.add("/spec/imagePullSecrets", jsonwrite.List(nil, *secrets, appendName))
 	}
 	if p.account.tokenVolume != "" {
 		p.removeToken(ops, p.account.tokenVolume)
 	}
 }
 
-func (p Plan) patchPullSecrets(ops *patch, names []string) {
-	if len(names) == 0 {
-		ops.remove("/spec/imagePullSecrets")
-		return
-	}
-	refs := make([]corev1.LocalObjectReference, 0, len(names))
-	for _, name := range names {
-		refs = append(refs, corev1.LocalObjectReference{Name: name})
-	}
-	ops.add("/spec/imagePullSecrets", refs)
-}
-
 // removeToken removes the volume and every mount of it.
-func (p Plan) removeToken(ops *patch, volume string) {
+func (p Plan) removeToken(ops *Patch, volume string) {
 	for i, v := range slices.Backward(p.pod.Spec.Volumes) {
 		if v.Name == volume {
 			ops.remove("/spec/volumes/" + strconv.Itoa(i))
@@ -112,47 +112,32 @@ func (p Plan) removeToken(ops *patch, volume string) {
 	}
 }
 
-func (p Plan) patchVolumes(ops *patch) {
-	if p.volume == "" {
-		return
+func (p Plan) patchVolumes(ops *Patch) {
+	if p.volume != "" {
+		ops.add(end("/spec/volumes", len(p.pod.Spec.Volumes), volumeValue(p.volume, p.Record.SecretProviderClass)))
 	}
-	readOnly := true
-	volume := corev1.Volume{Name: p.volume, VolumeSource: corev1.VolumeSource{CSI: &corev1.CSIVolumeSource{
-		Driver:           secretsstore.DriverName,
-		ReadOnly:         &readOnly, // the driver refuses anything else
-		VolumeAttributes: map[string]string{secretsstore.ClassAttribute: p.Record.SecretProviderClass},
-	}}}
-	if len(p.pod.Spec.Volumes) == 0 {
-		ops.add("/spec/volumes", []corev1.Volume{volume})
-		return
-	}
-	ops.add("/spec/volumes/-", volume)
 }
 
-func (p Plan) patchContainer(ops *patch, a addition) {
-	env := make([]corev1.EnvVar, 0, len(a.env))
-	for _, e := range a.env {
-		env = append(env, corev1.EnvVar{Name: e.name, ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{
-			LocalObjectReference: corev1.LocalObjectReference{Name: e.from.Name},
-			Key:                  e.from.Key,
-		}}})
-	}
+func (p Plan) patchContainer(ops *Patch, a addition) {
 	switch {
-	case len(env) == 0:
+	case len(a.env) == 0:
 	case len(a.Env) == 0:
-		ops.add(a.path+"/env", env)
+		ops.add(a.path+"/env", jsonwrite.List(nil, a.env, appendVariable))
 	default:
-		for i, e := range env {
-			ops.add(a.path+"/env/"+strconv.Itoa(i), e)
+		for i, e := range a.env {
+			ops.add(a.path+"/env/"+strconv.Itoa(i), appendVariable(nil, e))
 		}
 	}
-	if !a.mount {
-		return
+	if a.mount {
+		ops.add(end(a.path+"/volumeMounts", len(a.Mounts), mountValue(p.mount, p.path)))
 	}
-	mount := corev1.VolumeMount{Name: p.mount, ReadOnly: true, MountPath: p.path}
-	if len(a.Mounts) == 0 {
-		ops.add(a.path+"/volumeMounts", []corev1.VolumeMount{mount})
-		return
+}
+
+// end is where value comes to the end of a list that has some elements, and the
+// list with it alone of one that has none.
+func end(path string, elements int, value json.RawMessage) (string, json.RawMessage) {
+	if elements == 0 {
+		return path, slices.Concat(json.RawMessage{'['}, value, json.RawMessage{']'})
 	}
-	ops.add(a.path+"/volumeMounts/-", mount)
+	return path + "/-", value
 }

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"slices"
 
-	"gomodules.xyz/jsonpatch/v2"
-
 	"keyroll.dev/internal/annotation"
 	"keyroll.dev/internal/dependency"
 	"keyroll.dev/internal/secretsstore"
@@ -47,7 +45,7 @@ type Plan struct {
 	labels     map[string]string // to set
 	annotation string            // the record, to set; "" : it stands there already
 	pod        *Pod
-	ops        []jsonpatch.Operation
+	patch      Patch
 }
 
 // NewPlan decides what a pod needs.
@@ -256,9 +254,9 @@ func (d *draft) plan() Plan {
 		return Plan{Reason: p.Reason, Problems: p.Problems, Warnings: p.Warnings, Unsettled: p.Unsettled}
 	}
 	p.pod = &d.in.Pod
-	p.ops = p.operations()
+	p.patch = p.operations()
 	p.Reason = Injected
-	if len(p.ops) == 0 {
+	if len(p.patch) == 0 {
 		p.Reason = AlreadyInjected
 	}
 	return p

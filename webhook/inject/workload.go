@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 
-	"gomodules.xyz/jsonpatch/v2"
 	kjson "sigs.k8s.io/json"
 
 	"keyroll.dev/internal/annotation"
@@ -275,11 +274,11 @@ func bareTemplate(raw []byte) (map[string]any, error) {
 
 // Patch answers the operations that carry out the plan on the workload that it
 // was made for.
-func (p WorkloadPlan) Patch() []jsonpatch.Operation {
+func (p WorkloadPlan) Patch() Patch {
 	if p.workload == nil {
 		return nil
 	}
-	var ops patch
+	var ops Patch
 	p.patchTemplate(&ops)
 	if p.uncaused {
 		ops.remove("/metadata/annotations/" + escape(changeCause))
@@ -287,13 +286,13 @@ func (p WorkloadPlan) Patch() []jsonpatch.Operation {
 	return ops
 }
 
-func (p WorkloadPlan) patchTemplate(ops *patch) {
+func (p WorkloadPlan) patchTemplate(ops *Patch) {
 	if p.template == nil {
 		return
 	}
 	have := p.workload.Pod.Metadata.Annotations
 	path := p.workload.path + "/metadata/annotations"
-	for _, key := range sortedKeys(have) {
+	for _, key := range slices.Sorted(maps.Keys(have)) {
 		if _, keep := p.template[key]; !keep {
 			ops.remove(path + "/" + escape(key))
 		}
@@ -305,7 +304,7 @@ func (p WorkloadPlan) patchTemplate(ops *patch) {
 		}
 	}
 	if len(want) > 0 && !hasMetadata(p.workload.raw) {
-		ops.add(p.workload.path+"/metadata", map[string]any{})
+		ops.add(p.workload.path+"/metadata", json.RawMessage("{}"))
 	}
 	ops.set(path, len(have) > 0, want)
 }
