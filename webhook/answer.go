@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"bytes"
 	"encoding/base64"
 	"fmt"
 	"net/http"
@@ -93,8 +94,7 @@ func (a answer) review(b []byte, uid string) []byte {
 	switch a.outcome {
 	case Patched:
 		b = append(b, `,"allowed":true,"patchType":"`+admissionv1.PatchTypeJSONPatch+`","patch":"`...)
-		const enough = 4 << 10 // for nearly every patch
-		b = base64.StdEncoding.AppendEncode(b, a.patch.Append(make([]byte, 0, enough)))
+		b = a.appendPatch(b)
 		b = append(b, '"')
 	case Unchanged:
 		b = append(b, `,"allowed":true`...)
@@ -110,6 +110,14 @@ func (a answer) review(b []byte, uid string) []byte {
 		b = jsonwrite.List(b, printable(a.warnings), jsonwrite.String)
 	}
 	return append(b, "}}"...)
+}
+
+// appendPatch appends the patch as the API's types hold bytes, in base64.
+func (a answer) appendPatch(b []byte) []byte {
+	text := buffers.Get().(*bytes.Buffer)
+	defer reuse(text)
+	text.Write(a.patch.Append(text.AvailableBuffer()))
+	return base64.StdEncoding.AppendEncode(b, text.Bytes())
 }
 
 // appendStatus appends a metav1.Status.

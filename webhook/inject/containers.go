@@ -11,8 +11,7 @@ import (
 // choose answers the containers that the annotation asks for, nil asking for
 // all. A name that no container has may belong to one that another webhook adds
 // later, so it is a warning as long as another name fits.
-func choose(pod PodSpec, names []string) (chosen []containerAt, problems annotation.Problems, warnings []string) {
-	all := pod.all()
+func choose(all []containerAt, names []string) (chosen []containerAt, problems annotation.Problems, warnings []string) {
 	if names == nil {
 		return all, nil, nil
 	}

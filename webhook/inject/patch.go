@@ -67,8 +67,9 @@ func (p Plan) operations() Patch {
 	ops := make(Patch, 0, others+2*len(p.additions))
 	p.patchAccount(&ops)
 	p.patchVolumes(&ops)
+	mount := mountValue(p.mount, p.path)
 	for _, a := range p.additions {
-		p.patchContainer(&ops, a)
+		a.patch(&ops, mount)
 	}
 	ops.set("/metadata/labels", p.pod.Metadata.labelled, p.labels)
 	if p.annotation != "" {
@@ -106,7 +107,7 @@ func (p Plan) removeToken(ops *Patch, volume string) {
 	for _, c := range p.pod.Spec.all() {
 		for i, m := range slices.Backward(c.Mounts) {
 			if m.Name == volume {
-				ops.remove(c.path + "/volumeMounts/" + strconv.Itoa(i))
+				ops.remove(c.path() + "/volumeMounts/" + strconv.Itoa(i))
 			}
 		}
 	}
@@ -118,18 +119,20 @@ func (p Plan) patchVolumes(ops *Patch) {
 	}
 }
 
-func (p Plan) patchContainer(ops *Patch, a addition) {
+// patch gives the container what it lacks: variables, and the mount.
+func (a addition) patch(ops *Patch, mount json.RawMessage) {
+	path := a.path()
 	switch {
 	case len(a.env) == 0:
 	case len(a.Env) == 0:
-		ops.add(a.path+"/env", jsonwrite.List(nil, a.env, appendVariable))
+		ops.add(path+"/env", jsonwrite.List(nil, a.env, appendVariable))
 	default:
 		for i, e := range a.env {
-			ops.add(a.path+"/env/"+strconv.Itoa(i), appendVariable(nil, e))
+			ops.add(path+"/env/"+strconv.Itoa(i), appendVariable(nil, e))
 		}
 	}
 	if a.mount {
-		ops.add(end(a.path+"/volumeMounts", len(a.Mounts), mountValue(p.mount, p.path)))
+		ops.add(end(path+"/volumeMounts", len(a.Mounts), mount))
 	}
 }
 

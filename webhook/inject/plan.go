@@ -69,10 +69,11 @@ func newPlan(in Input) Plan {
 		return Plan{Reason: BadAnnotations, Problems: problems}
 	case !settings.Asked():
 		return Plan{Reason: NotAsked}
-	case len(in.Pod.Spec.all()) == 0:
+	}
+	d := draft{in: in, settings: settings, containers: in.Pod.Spec.all()}
+	if len(d.containers) == 0 {
 		return Plan{Reason: NoContainers}
 	}
-	d := draft{in: in, settings: settings}
 	d.found(BadAnnotations, problems)
 	d.resolve()
 	d.fit()
@@ -82,9 +83,10 @@ func newPlan(in Input) Plan {
 // draft is a plan in the making. Its steps go on after a problem, so that one
 // answer names them all.
 type draft struct {
-	in       Input
-	settings annotation.Settings
-	p        Plan
+	in         Input
+	settings   annotation.Settings
+	containers []containerAt
+	p          Plan
 }
 
 // found takes down problems under the reason of the first of them. A key is
@@ -193,7 +195,7 @@ func (d *draft) fit() {
 // not mount the volume came later, from another webhook, and nobody asked for
 // them.
 func (d *draft) fitContainers(volume string, again bool) {
-	chosen, problems, warnings := choose(d.in.Pod.Spec, d.settings.Containers)
+	chosen, problems, warnings := choose(d.containers, d.settings.Containers)
 	d.found(PodConflict, problems)
 	d.p.Warnings = append(d.p.Warnings, warnings...)
 

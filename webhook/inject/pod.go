@@ -113,8 +113,12 @@ func (s PodSpec) account() string {
 // containerAt is a container and its place in the pod.
 type containerAt struct {
 	Container
-	path string // JSON pointer
+	list  string // JSON pointer
+	index int
 }
+
+// path is the JSON pointer to the container.
+func (c containerAt) path() string { return c.list + "/" + strconv.Itoa(c.index) }
 
 // all lists the init containers, native sidecars among them, and then the
 // app containers: every loop over containers goes through here. A container
@@ -124,11 +128,11 @@ func (s PodSpec) all() []containerAt {
 	add := func(path string, containers []Container) {
 		for i, c := range containers {
 			if c.Name != "" {
-				list = append(list, containerAt{Container: c, path: path + strconv.Itoa(i)})
+				list = append(list, containerAt{Container: c, list: path, index: i})
 			}
 		}
 	}
-	add("/spec/initContainers/", s.InitContainers)
-	add("/spec/containers/", s.Containers)
+	add("/spec/initContainers", s.InitContainers)
+	add("/spec/containers", s.Containers)
 	return list
 }

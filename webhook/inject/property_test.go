@@ -105,7 +105,7 @@ func takeAway(after, before object, plan Plan) {
 		drop(spec, "volumes", func(o object) bool { return o["name"] == plan.volume })
 	}
 	for _, a := range plan.additions {
-		container := at(after, a.path)
+		container := at(after, a.path())
 		drop(container, "env", func(o object) bool {
 			return slices.ContainsFunc(a.env, func(e envVar) bool { return e.name == o["name"] })
 		})
@@ -153,7 +153,7 @@ func checkInjected(t *testing.T, pod object, plan Plan) {
 	}
 	for _, a := range plan.additions {
 		mounts := 0
-		for _, m := range list(at(pod, a.path), "volumeMounts") {
+		for _, m := range list(at(pod, a.path()), "volumeMounts") {
 			if m["mountPath"] == plan.path {
 				mounts++
 			}
