@@ -43,6 +43,7 @@ func TestReloader(t *testing.T) {
 		reloads(t, "reload-two").deployedReloading(mountTwo, reloader.ClassAuto, "true"),
 		reloads(t, "reload-named").deployedReloading(mountAndEnv, reloader.SecretReload, "app-.*", reloader.ClassReload, "nothing"),
 		reloads(t, "reload-set").setReloading(),
+		reloads(t, "reload-daemon").daemonReloading(),
 		certificates.deployedWithCertificate(),
 	}
 	rotate := func() {
@@ -179,6 +180,17 @@ func (s *story) setReloading() *target {
 	})
 	set.env = env
 	return set
+}
+
+// daemonReloading is a DaemonSet that has the annotation on itself.
+func (s *story) daemonReloading() *target {
+	s.t.Helper()
+	d, env := s.reloading(mountAndEnv)
+	w := s.daemonSet(appName, map[string]string{reloader.SecretAuto: "true"}, func(set *appsv1.DaemonSet) {
+		set.Spec.Template.Spec = d.Spec.Template.Spec
+	})
+	w.env = env
+	return w
 }
 
 // deployedWithCertificate mounts a certificate as its leaf, its public key, and

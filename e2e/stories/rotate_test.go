@@ -90,10 +90,13 @@ func (s *story) statefulSet(name string, replicas int32, annotations map[string]
 	return s.target("StatefulSet", name, nil)
 }
 
-func (s *story) daemonSet(name string, annotations map[string]string) *target {
+func (s *story) daemonSet(name string, annotations map[string]string, change ...func(*appsv1.DaemonSet)) *target {
 	s.t.Helper()
 	d := s.deployment(name, 0, annotations)
 	set := &appsv1.DaemonSet{ObjectMeta: d.ObjectMeta, Spec: appsv1.DaemonSetSpec{Selector: d.Spec.Selector, Template: d.Spec.Template}}
+	for _, f := range change {
+		f(set)
+	}
 	if _, err := s.Client().AppsV1().DaemonSets(s.ns).Create(s.t.Context(), set, metav1.CreateOptions{}); err != nil {
 		s.t.Fatal(err)
 	}
