@@ -72,7 +72,8 @@ func (c *Cluster) apiServer() daemon.Spec {
 		"--shutdown-watch-termination-grace-period=1s", // else a restart waits a minute for watchers to go
 	}
 	if c.options.AuditPolicy {
-		args = append(args, "--audit-policy-file="+c.run.path("audit.yaml"), "--audit-log-path="+c.auditPath())
+		const oneFile = "--audit-log-maxsize=100000" // MB: Requests reads no other
+		args = append(args, "--audit-policy-file="+c.run.path("audit.yaml"), "--audit-log-path="+c.auditPath(), oneFile)
 	}
 	return c.spec(nameAPIServer, append(args, c.options.APIServerArgs...)...)
 }
