@@ -2,6 +2,7 @@ package stories
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -53,11 +54,7 @@ func rotationOff(t *testing.T, f fleet) {
 	eventually(t, "the new pod runs", grown.unfinished)
 	f.rolled(t, "one pod that is newer than its siblings is no reason", 0)
 	if soaking() {
-		// Only that the others are left behind is told, once for each of them, and late.
-		grown.t = t
-		eventuallyIn(t, lagTold, "the pods that were left behind are told of", func(ctx context.Context) string {
-			return grown.toldTimes(ctx, "RotationLagging", 3)
-		})
+		grown.lags(t, 3) // that is all that is said of it
 		f.rolled(t, "and nothing rolls then", 0)
 	}
 	rotation(true)
@@ -65,6 +62,28 @@ func rotationOff(t *testing.T, f fleet) {
 	f.rolledSoFar(t, "one rollout", 1)
 	grown.scale(t, 3)
 	eventually(t, "one pod less", grown.unfinished)
+}
+
+// lags wants so many pods told of that were left behind: once for each of them, and late.
+func (w *target) lags(t *testing.T, pods int) {
+	t.Helper()
+	const reason = "RotationLagging"
+	before, err := w.timesTold(t.Context(), reason) // with the driver before
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := func(ctx context.Context) string {
+		after, err := w.timesTold(ctx, reason)
+		if err != nil || after-before != pods {
+			return fmt.Sprintf("%d Events, want %d; error %v", after-before, pods, err)
+		}
+		return ""
+	}
+	eventuallyIn(t, lagTold, "the pods that were left behind are told of", told)
+	quiet(t)
+	if lacking := told(t.Context()); lacking != "" {
+		t.Errorf("later: %s", lacking)
+	}
 }
 
 // scale changes the number of a Deployment's pods, which counts as no rollout.
