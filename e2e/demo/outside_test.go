@@ -10,11 +10,12 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"keyroll.dev/e2e/internal/repo"
 )
 
 // TestTheStoriesOfRotationFromOutside leaves the demo running, as KEEP=1 does,
-// and has another process tell the stories of rotation to its cluster, as make
-// e2e-cluster tells them to any.
+// and has make e2e-cluster tell the stories of rotation to its cluster, as to any.
 func TestTheStoriesOfRotationFromOutside(t *testing.T) {
 	if os.Getenv("KEYROLL_SOAK") == "" {
 		t.Skip("takes minutes: make soak")
@@ -31,7 +32,11 @@ func TestTheStoriesOfRotationFromOutside(t *testing.T) {
 	}()
 	environment := out.exports(t, ended)
 
-	stories := exec.CommandContext(ctx, "go", "test", "-count=1", "-timeout=30m", "-run=^TestRotat", "../stories")
+	root, err := repo.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stories := exec.CommandContext(ctx, "make", "-C", root, "e2e-cluster")
 	stories.Env = append(os.Environ(), append(environment, "KEYROLL_SOAK=")...)
 	told, err := stories.CombinedOutput()
 	t.Logf("%s", told)
