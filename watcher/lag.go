@@ -3,6 +3,7 @@ package watcher
 import (
 	"context"
 	"fmt"
+	"hash/fnv"
 	"maps"
 	"sync"
 	"time"
@@ -40,7 +41,7 @@ func (l *laggards) sync(_ context.Context, k classKey) error {
 			break
 		}
 		lagging++
-		l.tell.lags(l.caches.workloadOf(p), p, k.name, now.Sub(since))
+		l.tell.lags(l.caches.workloadOf(p), p, k.name, newest, now.Sub(since))
 	}
 	if wait > 0 {
 		l.queue.AddAfter(k, wait)
@@ -104,11 +105,13 @@ func (l *laggards) count(k classKey, lagging int) {
 }
 
 // lags tells once for each pod and content that it is left behind.
-func (t *teller) lags(w *workload, p *pod, class string, behind time.Duration) {
+func (t *teller) lags(w *workload, p *pod, class string, newest map[string]string, behind time.Duration) {
 	if w == nil {
 		w = p.alone()
 	}
-	if t.once(p.UID, reasonLagging+class) {
+	content := fnv.New64a()
+	fmt.Fprint(content, newest) // in the order of the keys
+	if t.once(p.UID, fmt.Sprint(reasonLagging, class, content.Sum64())) {
 		t.event(w, warning, reasonLagging, fmt.Sprintf(
 			"The driver has not brought %s of pod %s up to date for %s, though it has for others: "+
 				"is rotation enabled in the driver, and what does the provider log on node %s?",

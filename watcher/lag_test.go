@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	appsv1 "k8s.io/api/apps/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"keyroll.dev/internal/secretsstore"
 )
@@ -41,6 +42,40 @@ func TestAMountThatTheDriverLeavesBehindIsTold(t *testing.T) {
 		}
 		if got := testutil.ToFloat64(c.controller.metrics.rotations); got != 1 {
 			t.Errorf("%v rotations counted, want 1", got)
+		}
+	})
+}
+
+func TestAMountThatIsLeftBehindAgainIsToldAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, shopObjects())
+		defer c.stop()
+		c.refuse(func(string) error { return apierrors.NewForbidden(appsv1.Resource("deployments"), "web", nil) })
+		update := func(pod, version string, generation int64) {
+			c.must(c.statuses.Update(secretsstore.PodStatusResource, podStatus(pod, "files", version, generation, time.Now()), shop))
+		}
+		told := func() (n int32) {
+			events, err := c.kube.CoreV1().Events(shop).List(t.Context(), metav1.ListOptions{})
+			c.must(err)
+			for _, event := range events.Items {
+				if event.Reason == reasonLagging {
+					n += event.Count
+				}
+			}
+			return n
+		}
+		time.Sleep(time.Minute)
+		update("web-1-a", "v2", 2)
+		time.Sleep(10 * time.Minute)
+		update("web-1-a", "v3", 3)
+		time.Sleep(10 * time.Minute)
+		if got := told(); got != 2 {
+			t.Errorf("told %d times of two contents that a pod did not get", got)
+		}
+		update("web-1-a", "v3", 4) // written again, the same
+		time.Sleep(10 * time.Minute)
+		if got := told(); got != 2 {
+			t.Errorf("told %d times of two contents", got)
 		}
 	})
 }
