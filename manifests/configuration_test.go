@@ -17,11 +17,16 @@ import (
 )
 
 // notOurs are the namespaces that neither webhook sees.
-var notOurs = []metav1.LabelSelectorRequirement{
-	{Key: corev1.LabelMetadataName, Operator: metav1.LabelSelectorOpNotIn, Values: []string{"kube-system", namespace}},
-	{Key: "control-plane", Operator: metav1.LabelSelectorOpNotIn, Values: []string{"true"}},
-	{Key: "kubernetes.azure.com/managedby", Operator: metav1.LabelSelectorOpNotIn, Values: []string{"aks"}},
-}
+var notOurs = func() []metav1.LabelSelectorRequirement {
+	not := func(key string, values ...string) metav1.LabelSelectorRequirement {
+		return metav1.LabelSelectorRequirement{Key: key, Operator: metav1.LabelSelectorOpNotIn, Values: values}
+	}
+	all := []metav1.LabelSelectorRequirement{not(corev1.LabelMetadataName, "kube-system", namespace)}
+	for _, key := range slices.Sorted(maps.Keys(annotation.LeftOut)) {
+		all = append(all, not(key, annotation.LeftOut[key]))
+	}
+	return all
+}()
 
 func TestWebhooks(t *testing.T) {
 	hook := func(name, path string, policy admissionv1.FailurePolicyType, labels map[string]string, rules ...admissionv1.RuleWithOperations) admissionv1.MutatingWebhook {

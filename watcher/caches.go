@@ -22,6 +22,7 @@ import (
 
 // caches is all that the watcher knows of the cluster.
 type caches struct {
+	see                 lens
 	workloads           map[schema.GroupKind]store[*workload]
 	replicaSets         store[*revision]
 	controllerRevisions store[*revision]
@@ -47,8 +48,9 @@ type caches struct {
 // newCaches makes the informers and starts none. Without digests Secrets are left alone.
 func newCaches(c Config, digests *digester) *caches {
 	api := c.Kube
-	see := lens{reloader: c.HonorReloader}
+	see := lens{reloader: c.HonorReloader, owners: c.OwnerKinds}
 	all := &caches{
+		see:     see,
 		release: c.Namespace,
 		workloads: map[schema.GroupKind]store[*workload]{
 			deployments.GroupKind():  newStore(listWatch(api, api.Deployments("")), &appsv1.Deployment{}, see.deployment, workloadIndexes),

@@ -170,7 +170,7 @@ func build(c Config, digests *digester) *Controller {
 		idle:      map[classKey]time.Time{},
 	}
 	w.mender = &mender{
-		caches: w.caches, applier: w.applier, metrics: w.metrics, log: c.Log,
+		caches: w.caches, applier: w.applier, tell: w.tell, metrics: w.metrics, log: c.Log,
 		queue: newQueue[key]("mend", 2*time.Second, 10*time.Minute, queues),
 	}
 	w.laggards = &laggards{

@@ -17,7 +17,8 @@ const slowStart = time.Minute
 // health is what is wrong with a workload's pods besides old content.
 type health struct {
 	missed  []string // names of pods that ask for an injection and did not get it
-	hinders string   // why a pod does not start, "" for nothing that is known
+	hinders string   // why a pod's secrets are not mounted, "" for nothing that is known
+	unheard []string // keys of annotations that ask for nothing where they stand
 	again   time.Duration
 }
 
@@ -27,6 +28,7 @@ func (c *caches) examine(now time.Time, w *workload) health {
 	if !c.enabled(w.Namespace) {
 		return h
 	}
+	h.unheard = w.unheard()
 	for _, p := range c.podsOf(w) {
 		if p.missed() {
 			h.missed = append(h.missed, p.Name)
@@ -45,10 +47,10 @@ func (c *caches) examine(now time.Time, w *workload) health {
 	return h
 }
 
-// hinders answers what keeps an injected pod from starting, as far as it can be
-// told: from what is there, from what kubelet says of its mounts, and from the
-// pod's own status. The code that Azure answers with when an identity is wrong
-// never reaches the pod, so identities are compared here.
+// hinders answers what keeps an injected pod's secrets from being mounted, as far
+// as it can be told: from what is there, and from what kubelet says of its
+// mounts. The code that Azure answers with when an identity is wrong never
+// reaches the pod, so identities are compared here.
 func (c *caches) hinders(p *pod) string {
 	var found []string
 	for _, name := range p.classes {
@@ -61,14 +63,13 @@ func (c *caches) hinders(p *pod) string {
 			found = append(found, failure.text)
 		}
 	}
-	if len(found) == 0 && p.trouble != "" {
-		found = append(found, p.trouble)
-	}
 	if len(found) == 0 {
 		return ""
 	}
-	return "Pod " + p.Name + " does not start: " + strings.Join(found, "; ")
+	return p.doesNotStart(strings.Join(found, "; "))
 }
+
+func (p *pod) doesNotStart(why string) string { return "Pod " + p.Name + " does not start: " + why }
 
 // classHinders compares what a class, the pod's ServiceAccount and the driver's
 // provider need of one another.
@@ -109,6 +110,11 @@ func (t *teller) examined(w *workload, h health) {
 			"%d pods ask for secrets and were not injected (%s): the webhook was away when they were made, "+
 				"or their namespace was labelled later; restart them", len(h.missed), few(h.missed)))
 	}
+	if len(h.unheard) > 0 && t.once(w.UID, reasonNotCopied+strings.Join(h.unheard, ",")) {
+		t.event(w, warning, reasonNotCopied, fmt.Sprintf(
+			"On a %s itself nothing is asked for by %s, which the webhook does not copy from there: annotate its pod template",
+			w.kind.Kind, strings.Join(h.unheard, ", ")))
+	}
 	if h.hinders != "" && t.once(w.UID, h.hinders) {
 		t.event(w, warning, reasonNotStarting, h.hinders)
 	}
@@ -138,8 +144,11 @@ func (c *caches) stuckOn(w *workload) string {
 		return strings.Compare(a.Name, b.Name)
 	})
 	for _, p := range waiting {
-		if text := c.hinders(p); text != "" {
+		switch text := c.hinders(p); {
+		case text != "":
 			return text
+		case p.trouble != "":
+			return p.doesNotStart(p.trouble)
 		}
 	}
 	return ""

@@ -36,6 +36,8 @@ func TestHinders(t *testing.T) {
 		objects []runtime.Object
 		pod     func(*corev1.Pod)
 		want    string
+		// what a stuck rollout waits for, where it is not what the mounts wait for
+		wantStuckOn string
 	}{
 		"all that can be seen is right": {objects: []runtime.Object{class(), account(mine)}},
 		"the class is missing": {
@@ -71,7 +73,7 @@ func TestHinders(t *testing.T) {
 					Waiting: &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff", Message: "a message may quote anything"},
 				}}}
 			},
-			want: "Pod web-1-a does not start: ImagePullBackOff (container app)",
+			wantStuckOn: "Pod web-1-a does not start: ImagePullBackOff (container app)",
 		},
 		"another provider's class is not looked into": {
 			objects: []runtime.Object{class(func(c *secretsstore.SecretProviderClass) { c.Spec.Provider = "vault" })},
@@ -89,6 +91,9 @@ func TestHinders(t *testing.T) {
 			w := c.workload(key{deployments.GroupKind(), shop, "web"})
 			if got := c.examine(noon, w).hinders; got != test.want {
 				t.Errorf("got  %q\nwant %q", got, test.want)
+			}
+			if got, want := c.stuckOn(w), test.want+test.wantStuckOn; got != want {
+				t.Errorf("stuck on %q\nwant     %q", got, want)
 			}
 		})
 	}

@@ -31,6 +31,7 @@ const (
 	reasonNotBelieved = "DependenciesNotBelieved"
 	reasonLagging     = "RotationLagging"
 	reasonMissed      = "InjectionMissed"
+	reasonNotCopied   = "AnnotationsNotCopied"
 	reasonNotStarting = "SecretsNotMounted"
 	reasonNewDefaults = "DefaultsChanged"
 
@@ -131,12 +132,12 @@ func (t *teller) once(about types.UID, text string) bool {
 	return true
 }
 
-// event tells something of a workload; of a pod that belongs to somebody, such
-// as a Job, it tells the owner.
+// event tells something of a workload; of a pod or ReplicaSet that belongs to
+// somebody, such as a Job, it tells the owner.
 func (t *teller) event(w *workload, kind, reason, message string) {
 	about := corev1.ObjectReference{Namespace: w.Namespace, Name: w.Name, UID: w.UID}
 	about.APIVersion, about.Kind = w.kind.ToAPIVersionAndKind()
-	if w.kind == pods && w.owner.uid != "" {
+	if (w.kind == pods || w.kind == replicaSets) && w.owner.uid != "" {
 		about.APIVersion, about.Kind, about.Name, about.UID = w.owner.apiVersion, w.owner.kind, w.owner.name, w.owner.uid
 	}
 	t.recorder.Event(&about, kind, reason, message)

@@ -1,6 +1,7 @@
 package watcher
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -107,7 +108,7 @@ func (g *gathering) addSecret(name string, how use, alone bool) {
 func (c *caches) told(w *workload) rollout.Workload {
 	return rollout.Workload{
 		UID:                w.UID,
-		Kind:               w.kind.Kind,
+		Kind:               w.called(),
 		Fixed:              w.fixed,
 		Namespace:          w.Namespace,
 		Name:               w.Name,
@@ -123,6 +124,17 @@ func (c *caches) told(w *workload) rollout.Workload {
 		Stamp:              w.stamp(),
 		Rolled:             w.rolled,
 	}
+}
+
+// called answers the workload's kind in words that say why nothing rolls it.
+func (w *workload) called() string {
+	switch {
+	case w.kind == replicaSets && w.owner.uid != "":
+		return fmt.Sprintf("ReplicaSet of a %s, which --owner-kinds does not name,", w.owner.kind)
+	case w.fixed && !throughWebhook(w.kind) && w.kind != pods:
+		return w.kind.Kind + " without spec.template"
+	}
+	return w.kind.Kind
 }
 
 // currency answers what tells the pods of a workload's newest revision.
@@ -204,6 +216,7 @@ func (c *caches) alive(w *workload) (ready, dead int) {
 	deadNodes := map[string]bool{}
 	for _, p := range c.podsOf(w) {
 		switch n := c.nodes.get("", p.node); {
+		case p.node == "": // waits for a place on one
 		case n == nil || !n.ready:
 			deadNodes[p.node] = true
 		case !p.finished && p.ready && current(p) && p.stamp == w.stamp():

@@ -2,7 +2,6 @@ package watcher
 
 import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/tools/cache"
 
 	"keyroll.dev/internal/annotation"
@@ -120,7 +119,7 @@ func (c *caches) workloadOf(p *pod) *workload {
 func (c *caches) follow(namespace string, o owner) *workload {
 	var last *workload
 	for range maxChain {
-		if o.uid == "" || !c.watched(o.groupKind()) {
+		if o.uid == "" || !c.see.watched(o.groupKind()) {
 			return last
 		}
 		if o.groupKind() == replicaSets.GroupKind() {
@@ -141,12 +140,6 @@ func (c *caches) follow(namespace string, o owner) *workload {
 		last, o = w, w.owner
 	}
 	return last
-}
-
-// watched reports whether owners of that kind are known, as workloads or as links to them.
-func (c *caches) watched(kind schema.GroupKind) bool {
-	_, workload := c.workloads[kind]
-	return workload || kind == replicaSets.GroupKind()
 }
 
 // workload answers by key, nil for none and for one that another workload is
@@ -216,5 +209,13 @@ func (c *caches) enabled(name string) bool {
 		return false
 	}
 	n := c.namespaces.get("", name)
-	return n != nil && n.Labels[annotation.InjectionLabel] == annotation.InjectionEnabled
+	if n == nil || n.Labels[annotation.InjectionLabel] != annotation.InjectionEnabled {
+		return false
+	}
+	for key, value := range annotation.LeftOut {
+		if n.Labels[key] == value {
+			return false
+		}
+	}
+	return true
 }

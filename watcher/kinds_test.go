@@ -73,6 +73,16 @@ func TestEveryKindIsRolledOrToldOf(t *testing.T) {
 	controlledBy(&argoSet.ObjectMeta, argoRollout.Kind, "canary")
 	job := schema.GroupVersionKind{Group: "batch", Version: "v1", Kind: "Job"}
 	foo := schema.GroupVersionKind{Group: "example.org", Version: "v1", Kind: "Foo"}
+	referring := argo("canary")
+	unstructured.RemoveNestedField(referring.Object, "spec", "template")
+	fooSet := replicaSet("thing-1", "")
+	controlledBy(&fooSet.ObjectMeta, foo, "thing")
+	numbered := func(partition int32) *appsv1.StatefulSet {
+		return stateful(func(s *appsv1.StatefulSet) {
+			s.Spec.Ordinals = &appsv1.StatefulSetOrdinals{Start: 5}
+			s.Spec.UpdateStrategy.RollingUpdate = &appsv1.RollingUpdateStatefulSetStrategy{Partition: &partition}
+		})
+	}
 
 	tests := map[string]struct {
 		objects    []runtime.Object
@@ -99,6 +109,14 @@ func TestEveryKindIsRolledOrToldOf(t *testing.T) {
 			},
 			wantEvents: []string{"Normal BelowPartition StatefulSet/db"},
 		},
+		"a StatefulSet whose first ordinal is another, and whose pod is below the partition": {
+			objects:    []runtime.Object{numbered(1), ownedPod("db-5", statefulSets, "db", "db-2"), rotated("db-5")},
+			wantEvents: []string{"Normal BelowPartition StatefulSet/db"},
+		},
+		"a StatefulSet whose first ordinal is another, and that keeps no pod": {
+			objects:   []runtime.Object{numbered(0), ownedPod("db-5", statefulSets, "db", "db-2"), rotated("db-5")},
+			wantPatch: []string{"statefulsets/db"}, wantEvents: []string{"Normal ContentRollout StatefulSet/db"},
+		},
 		"a DaemonSet": {
 			objects: []runtime.Object{
 				agent, controllerRevision("agent-y", 3, "y"), ownedPod("agent-a", daemonSets, "agent", "y"), rotated("agent-a"),
@@ -122,6 +140,14 @@ func TestEveryKindIsRolledOrToldOf(t *testing.T) {
 		"an Argo Rollout, through its ReplicaSet": {
 			objects:   []runtime.Object{argo("canary"), argoSet, ownedPod("canary-a", replicaSets, "canary-1", ""), rotated("canary-a")},
 			wantPatch: []string{"rollouts/canary"}, wantEvents: []string{"Normal ContentRollout Rollout/canary"},
+		},
+		"an Argo Rollout that takes its template from a Deployment": {
+			objects:    []runtime.Object{referring, argoSet, ownedPod("canary-a", replicaSets, "canary-1", ""), rotated("canary-a")},
+			wantEvents: []string{"Normal NotRestartable Rollout/canary"},
+		},
+		"a ReplicaSet under an owner that is not named": {
+			objects:    []runtime.Object{fooSet, ownedPod("thing-1-a", replicaSets, "thing-1", ""), rotated("thing-1-a")},
+			wantEvents: []string{"Normal NotRestartable Foo/thing"},
 		},
 		"a StatefulSet under an owner that is named is the owner's": {
 			objects: []runtime.Object{
@@ -168,11 +194,7 @@ func TestEveryKindIsRolledOrToldOf(t *testing.T) {
 					}
 				}
 				inBubble(objects)
-				c := start(t, objects, func(config *Config) {
-					config.OwnerKinds = []OwnerKind{argoRollout}
-					config.Dynamic = dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(),
-						map[schema.GroupVersionResource]string{argoRollout.Resource: "RolloutList"}, custom...)
-				})
+				c := start(t, objects, withRollouts(custom...))
 				defer c.stop()
 				time.Sleep(20 * time.Second)
 				if diff := cmp.Diff(test.wantPatch, c.patched()); diff != "" {
@@ -183,6 +205,15 @@ func TestEveryKindIsRolledOrToldOf(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// withRollouts names Argo's Rollout as a kind of owners.
+func withRollouts(rollouts ...runtime.Object) func(*Config) {
+	return func(config *Config) {
+		config.OwnerKinds = []OwnerKind{argoRollout}
+		config.Dynamic = dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(),
+			map[schema.GroupVersionResource]string{argoRollout.Resource: "RolloutList"}, rollouts...)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"keyroll.dev/internal/annotation"
 )
@@ -27,6 +28,7 @@ type mender struct {
 	caches  *caches
 	applier *applier
 	queue   *queue[key]
+	tell    *teller
 	metrics *metrics
 	log     *slog.Logger
 }
@@ -43,23 +45,62 @@ func (m *mender) sync(ctx context.Context, k key) error {
 	switch {
 	case apierrors.IsNotFound(err):
 		return nil
-	case apierrors.IsConflict(err): // it went through the webhook for another reason
-		m.queue.Add(k)
-		return nil
+	case apierrors.IsConflict(err): // it went through the webhook for another reason, or the cache lags
+		return fmt.Errorf("send workload through the webhook again: %w", err)
 	case err != nil:
 		m.metrics.mends.WithLabelValues(mendRefused).Inc()
 		return fmt.Errorf("send workload through the webhook again: %w", err)
 	}
 	m.metrics.mends.WithLabelValues(mendSent).Inc()
 	m.log.Info("Workload sent through the webhook again", w.attrs()...)
+	if m.queue.NumRequeues(k) >= vainMends {
+		m.tell.notCopied(w)
+	}
 	return errLacking
+}
+
+// vainMends are the re-submissions after which people are told, some minutes
+// after the first: a webhook that restarts is back by then.
+const vainMends = 8
+
+// notCopied tells of annotations that the webhook refuses to copy, or has been
+// away for too long to.
+func (t *teller) notCopied(w *workload) {
+	if t.once(w.UID, reasonNotCopied) {
+		t.event(w, warning, reasonNotCopied,
+			"The webhook does not copy the annotations into the pod template though it was asked again and again; kubectl annotate prints why, if the webhook runs")
+	}
+}
+
+// throughWebhook reports whether the webhook sees objects of that kind (manifests/chart/templates/webhook-configuration.yaml).
+func throughWebhook(kind schema.GroupVersionKind) bool {
+	switch kind {
+	case deployments, statefulSets, daemonSets, cronJobs, replicaSets:
+		return true
+	}
+	return false
+}
+
+// unheard answers the keys of annotations that ask for nothing where they
+// stand: the webhook does not copy them into the template.
+func (w *workload) unheard() []string {
+	if throughWebhook(w.kind) || w.kind == pods {
+		return nil
+	}
+	var keys []string
+	for _, row := range annotation.Table {
+		if _, set := w.Annotations[row.Key]; set && shapesPods(row) {
+			keys = append(keys, row.Key)
+		}
+	}
+	return keys
 }
 
 // lacking reports whether the template differs from what the webhook would
 // have made of it: a key of the workload's that it does not have, or one that
 // the webhook copied earlier and that is another or none on the workload now.
 func (w *workload) lacking() bool {
-	if w.kind == pods || w.owner.uid != "" || w.DeletionTimestamp != nil {
+	if !throughWebhook(w.kind) || w.owner.uid != "" || w.DeletionTimestamp != nil {
 		return false
 	}
 	// What the webhook refuses to copy, it refuses every time.

@@ -1,6 +1,7 @@
 package watcher
 
 import (
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -8,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
@@ -71,4 +73,97 @@ func TestWhatTheWebhookMissedIsSentAgainUntilItAnswers(t *testing.T) {
 			t.Errorf("%d patches after the webhook came back, want 1", n)
 		}
 	})
+}
+
+func TestAConflictOfAMendIsNoLoop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		missed := deployment(func(d *appsv1.Deployment) { d.Annotations[annotation.Objects] = "db-password" })
+		c := start(t, []runtime.Object{enabledNamespace(), missed})
+		defer c.stop()
+		conflicts := 0
+		c.refuse(func(name string) error { // while the cache lags
+			if conflicts++; conflicts > 1000 {
+				return nil
+			}
+			return apierrors.NewConflict(appsv1.Resource("deployments"), name, errors.New("changed meanwhile"))
+		})
+		time.Sleep(time.Minute)
+		// At once, and after 2, 4, 8 and so on seconds.
+		if n := len(c.patches()); n < 2 || n > 7 {
+			t.Errorf("%d patches in a minute of conflicts", n)
+		}
+	})
+}
+
+func TestWhatTheWebhookDoesNotCopyIsToldOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		missed := deployment(func(d *appsv1.Deployment) { d.Annotations[annotation.Objects] = "db-password" })
+		c := start(t, []runtime.Object{enabledNamespace(), missed})
+		defer c.stop()
+		time.Sleep(4 * time.Minute)
+		if told := c.events(); len(told) > 0 {
+			t.Errorf("events %v while the webhook may just be restarting", told)
+		}
+		for range 200 { // an autoscaler at work
+			time.Sleep(time.Minute)
+			d, err := c.kube.AppsV1().Deployments(shop).Get(t.Context(), "web", metav1.GetOptions{})
+			c.must(err)
+			d.Generation++
+			d.ResourceVersion += "0"
+			_, err = c.kube.AppsV1().Deployments(shop).Update(t.Context(), d, metav1.UpdateOptions{})
+			c.must(err)
+		}
+		// The delay doubles from 2 s to 10 minutes.
+		if n := len(c.patches()); n > 30 {
+			t.Errorf("%d patches in 204 minutes", n)
+		}
+		if diff := cmp.Diff([]string{"Warning AnnotationsNotCopied Deployment/web"}, c.events()); diff != "" {
+			t.Errorf("events (-want +got)\n%s", diff)
+		}
+	})
+}
+
+func TestAnnotationsOnAnOwnerThatTheWebhookDoesNotSee(t *testing.T) {
+	tests := map[string]struct {
+		annotations, template map[string]any
+		wantEvents            []string
+		wantClasses           int
+	}{
+		"on its own metadata they ask for nothing": {
+			annotations: map[string]any{annotation.Objects: "db-password", annotation.ClientID: "22222222-2222-2222-2222-222222222222"},
+			wantEvents:  []string{"Warning AnnotationsNotCopied Rollout/canary"},
+		},
+		"what is read where it stands needs no copy": {
+			annotations: map[string]any{annotation.Restart: "never"},
+		},
+		"on its pod template they are the pods'": {
+			template:    map[string]any{annotation.Objects: "db-password", annotation.ClientID: "22222222-2222-2222-2222-222222222222"},
+			wantClasses: 1,
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				canary := argo("canary")
+				if test.annotations != nil {
+					canary.Object["metadata"].(map[string]any)["annotations"] = test.annotations
+				}
+				if test.template != nil {
+					canary.Object["spec"].(map[string]any)["template"] = map[string]any{"metadata": map[string]any{"annotations": test.template}}
+				}
+				c := start(t, []runtime.Object{enabledNamespace()}, withRollouts(canary))
+				defer c.stop()
+				time.Sleep(24 * time.Hour)
+				if diff := cmp.Diff([]string(nil), c.patched()); diff != "" {
+					t.Errorf("patches (-want +got)\n%s", diff)
+				}
+				if diff := cmp.Diff(test.wantEvents, c.events()); diff != "" {
+					t.Errorf("events (-want +got)\n%s", diff)
+				}
+				if got := len(c.classesOf()); got != test.wantClasses {
+					t.Errorf("%d classes were made, want %d", got, test.wantClasses)
+				}
+			})
+		})
+	}
 }

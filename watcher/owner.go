@@ -11,7 +11,8 @@ import (
 )
 
 // OwnerKind is a kind of workload besides Kubernetes' own: any object that has
-// a pod template at spec.template and replaces its pods when that changes.
+// a pod template at spec.template and replaces its pods when that changes. One
+// that takes its template from elsewhere cannot be rolled.
 type OwnerKind struct {
 	Kind     schema.GroupVersionKind
 	Resource schema.GroupVersionResource
@@ -21,12 +22,17 @@ type OwnerKind struct {
 func (l lens) owner(kind schema.GroupVersionKind) func(*unstructured.Unstructured) *workload {
 	return func(o *unstructured.Unstructured) *workload {
 		var template corev1.PodTemplateSpec
-		if found, ok, err := unstructured.NestedMap(o.Object, "spec", "template"); ok && err == nil {
+		found, ok, err := unstructured.NestedMap(o.Object, "spec", "template")
+		has := ok && err == nil && len(found) > 0
+		if has {
 			// A template that is none has no annotations: then nothing is asked for.
 			_ = runtime.DefaultUnstructuredConverter.FromUnstructured(found, &template)
 		}
 		m := metadataOf(o)
 		w := l.workload(kind, &m, &template)
+		// Such as Argo's Rollout with a workloadRef, which with a template beside
+		// it, if only a stamp, is refused by its own controller.
+		w.fixed = !has
 		w.paused, _, _ = unstructured.NestedBool(o.Object, "spec", "paused")
 		w.replicas = 1
 		if n, ok := number(o, "spec", "replicas"); ok {

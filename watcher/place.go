@@ -13,14 +13,14 @@ import (
 	"keyroll.dev/watcher/rollout"
 )
 
-// namespace is the view of a Namespace: the label that opts in, and defaults.
+// namespace is the view of a Namespace: the labels that opt in or leave out, and defaults.
 type namespace struct {
-	metav1.ObjectMeta // with our labels and annotations
+	metav1.ObjectMeta // with our annotations, and the labels that opt in or leave out
 }
 
 func slimNamespace(n *corev1.Namespace) *namespace {
 	slim := &namespace{ObjectMeta: identity(&n.ObjectMeta)}
-	slim.Labels = keep(n.Labels, isOurs)
+	slim.Labels = keep(n.Labels, func(key string) bool { return isOurs(key) || annotation.LeftOut[key] != "" })
 	slim.Annotations = keep(n.Annotations, isOurs)
 	return slim
 }

@@ -1,6 +1,7 @@
 package watcher
 
 import (
+	"maps"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -101,5 +102,30 @@ func TestTarget(t *testing.T) {
 		if got := targetOf(path); got != want {
 			t.Errorf("%s: %q, want %q", path, got, want)
 		}
+	}
+}
+
+func TestNamespacesThatTheWebhookLeavesOutAreNotOptedIn(t *testing.T) {
+	tests := map[string]struct {
+		name   string
+		labels map[string]string
+		want   bool
+	}{
+		"labelled":                    {"shop", nil, true},
+		"of the system":               {"kube-system", nil, false},
+		"of the release":              {"keyroll-system", nil, false},
+		"of a control plane":          {"shop", map[string]string{"control-plane": "true"}, false},
+		"of something else's control": {"shop", map[string]string{"control-plane": "shop"}, true},
+		"managed by AKS":              {"shop", map[string]string{"kubernetes.azure.com/managedby": "aks"}, false},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			n := enabledNamespace()
+			n.Name = test.name
+			maps.Copy(n.Labels, test.labels)
+			if got := cached(t, n).enabled(test.name); got != test.want {
+				t.Errorf("enabled %t, want %t", got, test.want)
+			}
+		})
 	}
 }

@@ -59,9 +59,10 @@ func ownerOf(m *metav1.ObjectMeta) owner {
 }
 
 // loose reports whether no template that could be stamped stands behind the
-// pod: it is bare, or of a Job or another owner that is not watched.
+// pod: it is bare, or of a Job or another owner that is not watched. For what
+// such an owner has by way of a ReplicaSet, that one stands.
 func (p *pod) loose(c *caches) bool {
-	return p.owner.uid == "" || !c.watched(p.owner.groupKind())
+	return p.owner.uid == "" || !c.see.watched(p.owner.groupKind())
 }
 
 // alone is the pod seen as a workload that nobody can roll.

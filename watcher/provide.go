@@ -122,8 +122,13 @@ func (p *provider) syncTemplate(_ context.Context, k key) error {
 // that can be told from the template; zero for nothing.
 func (p *provider) resolve(w *workload) dependency.Record {
 	home := p.caches.namespaces.get("", w.Namespace)
-	if home == nil || !p.caches.enabled(w.Namespace) || !w.settings.Asked() || w.kind == pods {
-		return dependency.Record{} // what a pod asks for stands in its record
+	switch {
+	case home == nil, !p.caches.enabled(w.Namespace), !w.settings.Asked():
+		return dependency.Record{}
+	case w.kind == pods, w.kind == replicaSets && w.owner.uid != "":
+		// What a pod asks for stands in its record. And of an owner's ReplicaSets
+		// most may be what is left of older templates.
+		return dependency.Record{}
 	}
 	// What is wrong was told by the webhook; the pods will be refused by it.
 	if _, problems := annotation.Parse(w.template); len(problems) > 0 {

@@ -19,8 +19,8 @@ type revision struct {
 	owner  owner
 	number int64
 	hash   string // of a ControllerRevision: what its pods are labelled with
-	// alone is a ReplicaSet without a controller, as a workload. A new template
-	// does not replace its pods, so nothing can roll it.
+	// alone is a ReplicaSet without a controller that is watched, as a workload. A
+	// new template does not replace its pods, so nothing can roll it.
 	alone *workload
 }
 
@@ -30,7 +30,7 @@ func (l lens) replicaSet(r *appsv1.ReplicaSet) *revision {
 		owner:      ownerOf(&r.ObjectMeta),
 		number:     parseRevision(r.Annotations[revisionAnnotation]),
 	}
-	if slim.owner.uid == "" {
+	if slim.owner.uid == "" || !l.watched(slim.owner.groupKind()) {
 		slim.alone = l.workload(replicaSets, &r.ObjectMeta, &r.Spec.Template)
 		slim.alone.fixed = true
 		slim.alone.replicas = orOne(r.Spec.Replicas)

@@ -162,6 +162,7 @@ func TestADaemonSetsPodsOnDeadNodesDoNotHoldItOpen(t *testing.T) {
 		return p
 	}
 	yes, no := corev1.ConditionTrue, corev1.ConditionFalse
+	pending := on("", "y", no)
 	tests := map[string]struct {
 		objects []runtime.Object
 		want    bool
@@ -170,6 +171,7 @@ func TestADaemonSetsPodsOnDeadNodesDoNotHoldItOpen(t *testing.T) {
 		"the pod that is not ready is on a dead one":  {[]runtime.Object{node("a", yes), node("b", no), on("a", "y", yes), on("b", "y", no)}, true},
 		"the old pod is on a dead one":                {[]runtime.Object{node("a", yes), node("b", corev1.ConditionUnknown), on("a", "y", yes), on("b", "x", no)}, true},
 		"its node is gone":                            {[]runtime.Object{node("a", yes), on("a", "y", yes), on("b", "x", no)}, true},
+		"a pod has no node yet":                       {[]runtime.Object{node("a", yes), node("b", yes), on("a", "y", yes), pending}, false},
 		"the old pod is on a living one":              {[]runtime.Object{node("a", yes), node("b", yes), on("a", "y", yes), on("b", "x", yes)}, false},
 		"a dead node, and an old pod on a living one": {[]runtime.Object{node("a", yes), node("b", no), on("a", "x", yes), on("b", "x", no)}, false},
 	}

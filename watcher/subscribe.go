@@ -48,10 +48,14 @@ func (c *Controller) workloadChanged(before, after *workload) {
 			c.workloads.Add(w.key())
 		}
 	}
-	// While nothing but its status changes it has its turn already, at its own pace.
-	if after != nil && (before == nil || before.Generation != after.Generation || !maps.Equal(before.Annotations, after.Annotations)) && after.lacking() {
+	// While nothing changes in what it lacks it has its turn already, at its own pace.
+	if after != nil && after.lacking() && (before == nil || !before.lacking() || !sameAnnotations(before, after)) {
 		c.mender.queue.Add(after.key())
 	}
+}
+
+func sameAnnotations(a, b *workload) bool {
+	return maps.Equal(a.Annotations, b.Annotations) && maps.Equal(a.template, b.template)
 }
 
 func (c *Controller) revisionChanged(before, after *revision) {

@@ -1,6 +1,7 @@
 package watcher
 
 import (
+	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -33,7 +34,7 @@ var (
 	statefulSets = appsv1.SchemeGroupVersion.WithKind("StatefulSet")
 	daemonSets   = appsv1.SchemeGroupVersion.WithKind("DaemonSet")
 	cronJobs     = batchv1.SchemeGroupVersion.WithKind("CronJob")
-	replicaSets  = appsv1.SchemeGroupVersion.WithKind("ReplicaSet") // a workload where nothing controls it, else a link
+	replicaSets  = appsv1.SchemeGroupVersion.WithKind("ReplicaSet") // a workload where nothing that is watched controls it, else a link
 	pods         = corev1.SchemeGroupVersion.WithKind("Pod")        // a workload where nothing that is watched controls it
 )
 
@@ -56,7 +57,7 @@ type workload struct {
 
 	paused    bool
 	onDelete  bool
-	partition int32
+	partition int32 // StatefulSet: ordinals below it keep the old revision
 	replicas  int32
 	complete  bool // its own status says that the newest revision is out
 	untold    bool // its own status says nothing of that
@@ -75,6 +76,9 @@ func (w *workload) asked() map[string]string {
 	for key, value := range w.Annotations {
 		asked[key] = value
 	}
+	for _, key := range w.unheard() {
+		delete(asked, key)
+	}
 	for key, value := range w.template {
 		asked[key] = value
 	}
@@ -83,7 +87,17 @@ func (w *workload) asked() map[string]string {
 
 // lens makes the views of workloads.
 type lens struct {
-	reloader bool // with Reloader's annotations
+	reloader bool        // with Reloader's annotations
+	owners   []OwnerKind // that are watched besides Kubernetes' own
+}
+
+// watched reports whether owners of that kind are known, as workloads or as links to them.
+func (l lens) watched(kind schema.GroupKind) bool {
+	switch kind {
+	case deployments.GroupKind(), statefulSets.GroupKind(), daemonSets.GroupKind(), cronJobs.GroupKind(), replicaSets.GroupKind():
+		return true
+	}
+	return slices.ContainsFunc(l.owners, func(o OwnerKind) bool { return o.Kind.GroupKind() == kind })
 }
 
 func (l lens) workload(kind schema.GroupVersionKind, m *metav1.ObjectMeta, template *corev1.PodTemplateSpec) *workload {
@@ -134,6 +148,11 @@ func (l lens) statefulSet(s *appsv1.StatefulSet) *workload {
 	w.complete = w.observed >= w.Generation &&
 		s.Status.UpdatedReplicas >= max(0, w.replicas-w.partition) &&
 		s.Status.AvailableReplicas >= w.replicas
+	// A partition counts from the first ordinal (kubernetes v1.37
+	// pkg/controller/statefulset/stateful_set_utils.go, newVersionedStatefulSetPod).
+	if w.partition > 0 && s.Spec.Ordinals != nil {
+		w.partition += s.Spec.Ordinals.Start
+	}
 	return w
 }
 

@@ -54,6 +54,13 @@ const (
 	InjectionEnabled = "enabled"
 )
 
+// LeftOut are the labels of namespaces that the webhook never sees, whether or
+// not they opt in, besides kube-system and the one that Keyroll runs in.
+var LeftOut = map[string]string{
+	"control-plane":                  "true",
+	"kubernetes.azure.com/managedby": "aks",
+}
+
 // Keys of azure-workload-identity that Keyroll reads from a ServiceAccount or writes on a pod.
 const (
 	IdentityUseLabel = "azure.workload.identity/use"

@@ -50,7 +50,8 @@ const (
 	BelowPartition Reason = "BelowPartition"
 	// RolloutStuck: a rollout of the workload has made no progress for Options.StuckAfter.
 	RolloutStuck Reason = "RolloutStuck"
-	// NotRestartable: a bare pod, a stand-alone ReplicaSet or a Job has no template to stamp.
+	// NotRestartable: a bare pod, a stand-alone ReplicaSet or a Job has no template to stamp,
+	// nor have other owners that take theirs from elsewhere or are not watched.
 	NotRestartable Reason = "NotRestartable"
 )
 
