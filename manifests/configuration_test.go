@@ -95,18 +95,27 @@ func TestConfigurationLeavesTheBundleAlone(t *testing.T) {
 // That the expressions compile, do what they say and stay within the cost limits
 // only an API server can tell; here they are held against the contract's keys.
 func TestMatchConditionsNameTheContractsKeys(t *testing.T) {
-	read := map[string]bool{}
+	read, shaping := map[string]bool{}, map[string]bool{}
+	watched := map[string]bool{annotation.Restart: true, annotation.RestartOn: true}
 	for _, row := range annotation.Table {
 		read[row.Key] = true
+		if !watched[row.Key] {
+			shaping[row.Key] = true
+		}
 	}
 	written := map[string]bool{}
 	for _, key := range []string{annotation.Dependencies, annotation.Content, annotation.FromWorkload, annotation.InjectedLabel} {
 		written[key] = true
 	}
 	lists := regexp.MustCompile(`\['keyroll\.dev/[^]]*]`)
-	for _, w := range configuration(t, objects(t, Install)).Webhooks {
+	quiet := maps.Clone(written) // of no concern to a pod
+	maps.Copy(quiet, watched)
+	for i, w := range configuration(t, objects(t, Install)).Webhooks {
 		got := lists.FindAllString(condition(t, w, "asks"), -1)
 		want := []string{"read: " + keys(read), "written: " + keys(written)}
+		if i == 0 {
+			want = []string{"read: " + keys(shaping), "written: " + keys(quiet)}
+		}
 		if len(got) != 2 {
 			t.Fatalf("%s: %d lists of keys, want 2", w.Name, len(got))
 		}

@@ -67,10 +67,19 @@ func TestNotCalled(t *testing.T) {
 
 	s.create(s.deployment("plain", 3, nil))
 	eventually(t, "the unannotated Deployment runs", func(ctx context.Context) string { return s.complete(ctx, "plain") })
-	pod := s.pod("unlabelled")
-	pod.Annotations = map[string]string{annotation.Objects: "db-password"}
-	if _, err := s.Client().CoreV1().Pods("not-called-unlabelled").Create(t.Context(), pod, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
+	for _, quiet := range []struct {
+		namespace, name string
+		annotations     map[string]string
+	}{
+		{"not-called-unlabelled", "unlabelled", map[string]string{annotation.Objects: "db-password"}},
+		{s.ns, "opted-out", map[string]string{annotation.Objects: "db-password", annotation.Inject: "false"}},
+		{s.ns, "watched", map[string]string{annotation.Restart: "never", annotation.RestartOn: "secret/db"}},
+	} {
+		pod := s.pod(quiet.name)
+		pod.Annotations = quiet.annotations
+		if _, err := s.Client().CoreV1().Pods(quiet.namespace).Create(t.Context(), pod, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if got := s.calls(); got != before {
 		t.Errorf("the API server called %+v times, before %+v", got, before)

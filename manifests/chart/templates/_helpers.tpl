@@ -110,17 +110,28 @@ resources:
      bounded: the API server's cost accounting makes a walk through a map quadratic, tens
      of seconds for the 88,000 keys that fit into 256 KiB, where a look-up costs nothing. */}}
 {{- define "keyroll.asks" -}}
-{{ include "keyroll.read" . }}.exists(k, k in a) ||
-(size(a) <= 1000 && a.exists(k, k.startsWith('keyroll.dev/') && !(k in {{ include "keyroll.written" . }})))
+[{{ include "keyroll.shaping" . }}, {{ include "keyroll.watched" . }}].exists(k, k in a) ||
+(size(a) <= 1000 && a.exists(k, k.startsWith('keyroll.dev/') && !(k in [{{ include "keyroll.written" . }}])))
 {{- end -}}
 
-{{/* CEL: the keys that Keyroll reads, and those that it writes and that ask for nothing. */}}
-{{- define "keyroll.read" -}}
-['keyroll.dev/objects', 'keyroll.dev/vault', 'keyroll.dev/tenant-id', 'keyroll.dev/client-id', 'keyroll.dev/service-account',
+{{/* CEL: the same of a pod. What the watcher alone reads shapes no pod, and a pod that opts
+     out is to start even while no replica of the webhook answers. */}}
+{{- define "keyroll.podAsks" -}}
+a[?'keyroll.dev/inject'].orValue('') != 'false' &&
+([{{ include "keyroll.shaping" . }}].exists(k, k in a) ||
+(size(a) <= 1000 && a.exists(k, k.startsWith('keyroll.dev/') && !(k in [{{ include "keyroll.watched" . }}, {{ include "keyroll.written" . }}]))))
+{{- end -}}
+
+{{/* The keys that shape pods, those that the watcher reads, and those that Keyroll writes,
+     which ask for nothing. */}}
+{{- define "keyroll.shaping" -}}
+'keyroll.dev/objects', 'keyroll.dev/vault', 'keyroll.dev/tenant-id', 'keyroll.dev/client-id', 'keyroll.dev/service-account',
 'keyroll.dev/mount-path', 'keyroll.dev/containers', 'keyroll.dev/env', 'keyroll.dev/secret', 'keyroll.dev/secret-type',
-'keyroll.dev/secret-provider-class', 'keyroll.dev/workload-identity', 'keyroll.dev/restart', 'keyroll.dev/restart-on',
-'keyroll.dev/inject', 'keyroll.dev/allowed-vaults']
+'keyroll.dev/secret-provider-class', 'keyroll.dev/workload-identity', 'keyroll.dev/inject', 'keyroll.dev/allowed-vaults'
+{{- end -}}
+{{- define "keyroll.watched" -}}
+'keyroll.dev/restart', 'keyroll.dev/restart-on'
 {{- end -}}
 {{- define "keyroll.written" -}}
-['keyroll.dev/dependencies', 'keyroll.dev/content', 'keyroll.dev/from-workload', 'keyroll.dev/injected']
+'keyroll.dev/dependencies', 'keyroll.dev/content', 'keyroll.dev/from-workload', 'keyroll.dev/injected'
 {{- end -}}
