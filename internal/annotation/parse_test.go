@@ -90,10 +90,10 @@ func TestParseReads(t *testing.T) {
 				{Name: "DB_USER", Object: user}, {Name: "DB_PASSWORD", Object: password},
 			}},
 		},
-		"env takes one object several times, and names as Kubernetes allows them": {
-			annotations: with(map[string]string{Env: "db.user=db-username,1st=db-username"}),
+		"env takes one object several times, and names as every Kubernetes allows them": {
+			annotations: with(map[string]string{Env: "db.user=db-username,_2nd=db-username"}),
 			want: Settings{Objects: both, Env: []EnvVar{
-				{Name: "db.user", Object: user}, {Name: "1st", Object: user},
+				{Name: "db.user", Object: user}, {Name: "_2nd", Object: user},
 			}},
 		},
 		"env takes the secret for a bare name that others have too": {
@@ -281,7 +281,7 @@ func TestParseRefuses(t *testing.T) {
 				`keyroll.dev/env: "A": is not NAME=OBJECT; write for example DB_PASSWORD=db-password`,
 				`keyroll.dev/env: "=db-username": is not NAME=OBJECT; write for example DB_PASSWORD=db-password`,
 				`keyroll.dev/env: "B=": is not NAME=OBJECT; write for example DB_PASSWORD=db-password`,
-				`keyroll.dev/env: "A\tB=db-username": has no valid environment variable name before '='; write letters, digits and '_'`,
+				`keyroll.dev/env: "A\tB=db-username": has no valid environment variable name before '='; write letters, digits and '_', no digit first`,
 			},
 		},
 		"env of an object that is not mounted": {

@@ -112,21 +112,25 @@ func (d *draft) warn(format string, args ...any) {
 
 // resolve finds the account and, with it, all that the record says.
 func (d *draft) resolve() {
-	defaults, problems := annotation.ParseNamespace(d.in.Namespace.Annotations)
-	d.p.Unsettled = len(problems) > 0
-	d.found(BadNamespace, ofNamespace(problems, d.in.Namespace.Name))
-	name, problems := dependency.AccountName(d.settings, defaults, d.in.Pod.Spec.account())
-	d.found(Unresolved, problems)
+	defaults, wrong := annotation.ParseNamespace(d.in.Namespace.Annotations)
+	name, conflict := dependency.AccountName(d.settings, defaults, d.in.Pod.Spec.account())
 	account, exists := d.in.Accounts(name)
 	if !exists {
 		d.warn("ServiceAccount %q does not exist in namespace %q", name, d.in.Namespace.Name)
 	}
-	record, problems := dependency.Resolve(d.settings, defaults, account, d.in.Fallback)
+	record, missing := dependency.Resolve(d.settings, defaults, account, d.in.Fallback)
 	if !exists {
-		blame(problems, name)
+		blame(missing, name)
 	}
-	d.p.Unsettled = d.p.Unsettled || !exists || len(problems) > 0
-	d.found(Unresolved, problems)
+	d.p.Unsettled = !exists || len(wrong)+len(missing) > 0
+	d.foundOnNamespace(wrong, func(key string) bool {
+		if key == annotation.ServiceAccount {
+			return d.settings.ServiceAccount == "" && name == dependency.DefaultAccount
+		}
+		return slices.ContainsFunc(missing, func(p annotation.Problem) bool { return p.Key == key })
+	})
+	d.found(Unresolved, conflict)
+	d.found(Unresolved, missing)
 	d.p.Record = record
 	d.checkClass()
 
@@ -134,19 +138,27 @@ func (d *draft) resolve() {
 	d.p.account = changeAccount(d.in.Pod.Spec, name, from, account)
 }
 
-// ofNamespace says of problems that the namespace has them.
-func ofNamespace(problems annotation.Problems, namespace string) annotation.Problems {
-	for i := range problems {
-		problems[i].Mend += fmt.Sprintf(" (on namespace %q)", namespace)
+// foundOnNamespace takes down what is wrong on the namespace. Nobody is told at
+// once who writes there, and all of its pods would pay for one slip: so it is a
+// problem only for those that need the very thing, and a warning for the others.
+func (d *draft) foundOnNamespace(wrong annotation.Problems, needed func(key string) bool) {
+	var problems annotation.Problems
+	for _, p := range wrong {
+		if !needed(p.Key) {
+			d.warn("%s (on namespace %q, not needed here)", p, d.in.Namespace.Name)
+			continue
+		}
+		p.Mend += fmt.Sprintf(" (on namespace %q)", d.in.Namespace.Name)
+		problems = append(problems, p)
 	}
-	return problems
+	d.found(BadNamespace, problems)
 }
 
-// blame names a missing ServiceAccount in the problems that it causes.
+// blame puts a missing ServiceAccount before the problems that it causes.
 func blame(problems annotation.Problems, account string) {
 	for i := range problems {
 		if problems[i].Later {
-			problems[i].Mend += fmt.Sprintf(" (ServiceAccount %q does not exist)", account)
+			problems[i].Mend = fmt.Sprintf("ServiceAccount %q does not exist: create it; this ", account) + problems[i].Mend
 		}
 	}
 }

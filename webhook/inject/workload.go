@@ -96,7 +96,7 @@ type WorkloadPlan struct {
 // NewWorkloadPlan decides what becomes of a workload:
 //
 //	owned, being deleted, update of a Job         let in as it is
-//	namespace not enabled                         let in as it is, with warnings
+//	namespace not enabled                         its annotations are left as they are, with warnings
 //	something wrong, by this very change          refused
 //	something wrong, since before this change     let in as it is, with warnings
 //	else                                          the template follows the workload's annotations (see follow)
@@ -119,7 +119,9 @@ func NewWorkloadPlan(in WorkloadInput) WorkloadPlan {
 	check := in.check(in.New, template)
 	if !in.Namespace.Enabled() {
 		warnings := in.unlabelled(check)
-		return WorkloadPlan{Reason: NamespaceNotEnabled, Warnings: warnings, Unsettled: len(warnings) > 0 && in.asks()}
+		p := WorkloadPlan{Reason: NamespaceNotEnabled, Warnings: warnings, Unsettled: len(warnings) > 0 && in.asks(), workload: in.New}
+		p.tidy(in.Old, in.New.Pod.Metadata.Annotations)
+		return p
 	}
 	p := WorkloadPlan{Reason: UpToDate, Warnings: check.Warnings, Unsettled: check.Unsettled && in.asks(), workload: in.New}
 	standing, introduced := in.sort(check.Problems)
@@ -134,7 +136,7 @@ func NewWorkloadPlan(in WorkloadInput) WorkloadPlan {
 	} else {
 		p.Warnings = append(p.Warnings, warnings...)
 	}
-	p.settle(in.Old, template)
+	p.tidy(in.Old, template)
 	return p
 }
 
@@ -198,8 +200,12 @@ func (in WorkloadInput) sort(problems annotation.Problems) (standing []string, i
 		template, _ := in.Old.follow(in.Old)
 		before = in.check(in.Old, template).Problems
 	}
+	// What is said to mend it may differ though it is the same: it lists containers.
+	stood := func(p annotation.Problem) bool {
+		return slices.ContainsFunc(before, func(b annotation.Problem) bool { return b.Key == p.Key && b.Value == p.Value })
+	}
 	for _, p := range problems {
-		if certain(p) && !slices.Contains(before, p) {
+		if certain(p) && !stood(p) {
 			introduced = append(introduced, p)
 			continue
 		}
@@ -208,8 +214,9 @@ func (in WorkloadInput) sort(problems annotation.Problems) (standing []string, i
 	return standing, introduced
 }
 
-// settle takes down the changes that give the template these annotations.
-func (p *WorkloadPlan) settle(old *Workload, template map[string]string) {
+// tidy takes down the changes that give the template these annotations, and
+// those that the watcher's rollouts want.
+func (p *WorkloadPlan) tidy(old *Workload, template map[string]string) {
 	w := p.workload
 	if !maps.Equal(template, w.Pod.Metadata.Annotations) {
 		p.template, p.Reason = template, AnnotationsCopied
@@ -229,12 +236,12 @@ func (p *WorkloadPlan) settle(old *Workload, template map[string]string) {
 			p.template, p.Reason, after = restored, StampRestored, restored
 		}
 	}
-	p.settleCause(old, after)
+	p.tidyCause(old, after)
 }
 
-// settleCause finds whether a change-cause of the watcher's would explain a
+// tidyCause finds whether a change-cause of the watcher's would explain a
 // change that is not its own.
-func (p *WorkloadPlan) settleCause(old *Workload, template map[string]string) {
+func (p *WorkloadPlan) tidyCause(old *Workload, template map[string]string) {
 	cause, set := p.workload.Metadata.Annotations[changeCause]
 	before := old.Pod.Metadata.Annotations
 	switch {
@@ -246,7 +253,7 @@ func (p *WorkloadPlan) settleCause(old *Workload, template map[string]string) {
 		return
 	}
 	p.uncaused = true
-	if p.Reason == UpToDate {
+	if p.Reason == UpToDate || p.Reason == NamespaceNotEnabled {
 		p.Reason = CauseRemoved
 	}
 }
