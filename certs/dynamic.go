@@ -18,7 +18,8 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// What a [DynamicConfig] leaves at zero.
+// What a [DynamicConfig] leaves at zero. A serving certificate lives no longer
+// than its CA.
 const (
 	DefaultCADuration     = 365 * 24 * time.Hour
 	DefaultLeafDuration   = 7 * 24 * time.Hour
@@ -49,7 +50,7 @@ type DynamicConfig struct {
 
 func (c *DynamicConfig) complete() error {
 	defaultTo(&c.CADuration, DefaultCADuration)
-	defaultTo(&c.LeafDuration, DefaultLeafDuration)
+	defaultTo(&c.LeafDuration, min(DefaultLeafDuration, c.CADuration))
 	defaultTo(&c.ClockTolerance, DefaultClockTolerance)
 	if c.Now == nil {
 		c.Now = time.Now

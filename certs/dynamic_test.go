@@ -556,7 +556,7 @@ func TestNewDynamicChecksItsConfig(t *testing.T) {
 		"no Secret":            func(c *DynamicConfig) { c.SecretName = "" },
 		"no names":             func(c *DynamicConfig) { c.DNSNames = nil },
 		"no configuration":     func(c *DynamicConfig) { c.ConfigurationName = "" },
-		"a leaf beyond the CA": func(c *DynamicConfig) { c.CADuration = time.Hour },
+		"a leaf beyond the CA": func(c *DynamicConfig) { c.CADuration, c.LeafDuration = time.Hour, 2*time.Hour },
 		"a life below zero":    func(c *DynamicConfig) { c.LeafDuration = -time.Hour },
 		"no log":               func(c *DynamicConfig) { c.Log = nil },
 		"no registry":          func(c *DynamicConfig) { c.Registerer = nil },

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"maps"
 	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -58,6 +60,41 @@ func TestSchemaAndValuesHaveTheSameKeys(t *testing.T) {
 	known := slices.Sorted(maps.Keys(s.leafs("")))
 	if diff := cmp.Diff(values, known); diff != "" {
 		t.Errorf("values.yaml and its schema (-values +schema)\n%s", diff)
+	}
+}
+
+// Helm refuses a value that the chart does not know, so a document that names one
+// leads to an error.
+func TestDocumentsNameValuesThatExist(t *testing.T) {
+	known := leafs("", chartValues(t))
+	exists := func(path string) bool {
+		for leaf := range known {
+			if leaf == path || strings.HasPrefix(leaf, path+".") || freeform(leaf) && strings.HasPrefix(path, leaf+".") {
+				return true
+			}
+		}
+		return false
+	}
+	parts := strings.Join(slices.Sorted(maps.Keys(chartValues(t))), "|")
+	named := regexp.MustCompile("`(?:--set )?((?:" + parts + `)\.[A-Za-z.]+)`)
+	documents, err := filepath.Glob("../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, document := range append(documents, "../README.md", "chart/files/rules.yaml") {
+		text, err := os.ReadFile(document)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, match := range named.FindAllStringSubmatch(string(text), -1) {
+			if found++; !exists("." + match[1]) {
+				t.Errorf("%s names %s, which is no value of the chart", document, match[1])
+			}
+		}
+	}
+	if found < 10 {
+		t.Errorf("%d values found in the documents", found)
 	}
 }
 

@@ -44,7 +44,7 @@ func (o *options) addFlags(fs *flag.FlagSet) {
 	fs.Var(&o.dnsNames, "dns-names", "`names` in the serving certificate, separated by commas; empty: those of Service keyroll-webhook in --namespace")
 	fs.StringVar(&o.caSecret, "ca-secret", "keyroll-webhook-ca", "`name` of the Secret that holds our CA; made when missing")
 	fs.DurationVar(&o.caDuration, "ca-duration", certs.DefaultCADuration, "life of the CA; it is renewed when two thirds are over")
-	fs.DurationVar(&o.leafDuration, "leaf-duration", certs.DefaultLeafDuration, "life of the serving certificate; it is renewed when two thirds are over")
+	fs.DurationVar(&o.leafDuration, "leaf-duration", 0, "life of the serving certificate; it is renewed when two thirds are over; 0: 168h, or --ca-duration if that is shorter")
 	fs.StringVar(&o.certSecret, "cert-secret", "", "`name` of a Secret in --namespace to take the serving certificate from, as cert-manager keeps it; the caBundle is then its business too")
 	fs.StringVar(&o.certFile, "cert-file", "", "`file` to take the serving certificate from, with --key-file; the caBundle is then yours to keep")
 	fs.StringVar(&o.keyFile, "key-file", "", "`file` with the key of --cert-file")
@@ -67,8 +67,11 @@ func (o *options) validate() error {
 	if o.drain < 0 {
 		errs = append(errs, errors.New("--drain must not be negative"))
 	}
-	if o.caDuration <= 0 || o.leafDuration <= 0 || o.leafDuration > o.caDuration {
-		errs = append(errs, errors.New("--leaf-duration must be positive and at most --ca-duration"))
+	if o.caDuration <= 0 {
+		errs = append(errs, errors.New("--ca-duration must be positive"))
+	}
+	if o.leafDuration < 0 || o.leafDuration > o.caDuration {
+		errs = append(errs, errors.New("--leaf-duration must not be negative, and at most --ca-duration"))
 	}
 	if (o.certFile == "") != (o.keyFile == "") {
 		errs = append(errs, errors.New("--cert-file and --key-file need one another"))

@@ -38,8 +38,10 @@ func TestOptionsAreChecked(t *testing.T) {
 		"a key without its file":              {[]string{"--key-file=k"}, "--cert-file and --key-file need"},
 		"certificates from both":              {[]string{"--cert-file=c", "--key-file=k", "--cert-secret=tls"}, "exclude one another"},
 		"a negative drain":                    {[]string{"--drain=-1s"}, "--drain must not be negative"},
-		"a leaf that outlives its CA":         {[]string{"--ca-duration=1h", "--leaf-duration=2h"}, "--leaf-duration must be"},
-		"a CA that has ended when it is made": {[]string{"--ca-duration=0s", "--leaf-duration=0s"}, "--leaf-duration must be"},
+		"a leaf that outlives its CA":         {[]string{"--ca-duration=1h", "--leaf-duration=2h"}, "at most --ca-duration"},
+		"a CA that has ended when it is made": {[]string{"--ca-duration=0s", "--leaf-duration=0s"}, "--ca-duration must be positive"},
+		"a CA that lives shorter than leaves": {[]string{"--ca-duration=72h"}, ""},
+		"a negative life":                     {[]string{"--leaf-duration=-1h"}, "--leaf-duration must not be negative"},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
