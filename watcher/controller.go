@@ -448,6 +448,7 @@ func (c *Controller) finished(now time.Time, w *workload, n *note, d rollout.Dec
 		c.metrics.toDone.Observe(now.Sub(n.rotated).Seconds())
 	}
 	c.log.Info("Rollout done", append(w.attrs(), "pods", d.Counts.Fresh)...)
+	n.rotated = time.Time{}
 	began := w.rolled
 	if began.IsZero() {
 		began = n.began

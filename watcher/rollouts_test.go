@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -87,6 +88,54 @@ func TestAStuckRolloutIsToldAndGivesItsPlaceUp(t *testing.T) {
 		time.Sleep(time.Minute)
 		if stuck() != 1 {
 			t.Errorf("%v rollouts are stuck when one is gone, want the other", stuck())
+		}
+	})
+}
+
+// TestWhatComesAfterARolloutIsNoneOfOurs drains nodes and scales, days after a
+// rollout has ended, seen by the watcher that began it and by another one.
+func TestWhatComesAfterARolloutIsNoneOfOurs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, shopObjects())
+		defer func() { c.stop() }()
+		available := func(n int32) {
+			d, err := c.kube.AppsV1().Deployments(shop).Get(t.Context(), "web", metav1.GetOptions{})
+			c.must(err)
+			d.Status.AvailableReplicas = n
+			d.ResourceVersion += "0"
+			_, err = c.kube.AppsV1().Deployments(shop).Update(t.Context(), d, metav1.UpdateOptions{})
+			c.must(err)
+		}
+		check := func(when string, want float64) {
+			time.Sleep(5 * time.Second)
+			m := c.controller.metrics
+			if underway, _ := c.controller.pace.counts(); underway > 0 {
+				t.Errorf("%s a rollout holds a place", when)
+			}
+			if done := testutil.ToFloat64(m.rollouts.WithLabelValues("Deployment", rolloutDone)); done != want {
+				t.Errorf("%s %v rollouts are done, want %v", when, done, want)
+			}
+		}
+		time.Sleep(time.Minute)
+		c.rotate("files", "v2", time.Second)
+		time.Sleep(10 * time.Second)
+		c.rollOut("web")
+		time.Sleep(72 * time.Hour)
+		available(1)
+		check("while a node is drained", 1)
+		time.Sleep(time.Hour)
+		available(2)
+		check("after that", 1)
+		available(1)
+		c.stop()
+		c.restart()
+		check("to the next watcher", 0)
+		time.Sleep(time.Hour)
+		available(2)
+		check("to the next watcher, in the end,", 0)
+		want := []string{"Normal ContentRollout Deployment/web", "Normal ContentRolledOut Deployment/web"}
+		if diff := cmp.Diff(want, c.events()); diff != "" {
+			t.Errorf("events (-want +got)\n%s", diff)
 		}
 	})
 }

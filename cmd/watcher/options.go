@@ -59,7 +59,7 @@ func (o *options) addFlags(fs *flag.FlagSet) {
 	fs.DurationVar(&o.rotation, "rotation-interval", 2*time.Minute, "the driver's --rotation-poll-interval")
 	fs.DurationVar(&o.rollout.MinInterval, "min-interval", 0, "pause between two rollouts of one workload, at least")
 	fs.IntVar(&o.rollout.MaxParallel, "max-parallel", 10, "rollouts under way at once, at most; 0: no limit")
-	fs.DurationVar(&o.rollout.StuckAfter, "stuck-after", 10*time.Minute, "a rollout without progress for this long is reported and frees its place")
+	fs.DurationVar(&o.rollout.StuckAfter, "stuck-after", 10*time.Minute, "a rollout without progress for this long is reported and frees its place; 0: never")
 	fs.DurationVar(&o.rollout.ClockSkew, "clock-skew", time.Minute, "by how much the clocks of nodes and API server may differ; a start that close to a change counts as before it")
 	fs.DurationVar(&o.retention, "class-retention", time.Hour, "keep a generated SecretProviderClass for this long after the last that needed it")
 	fs.BoolVar(&o.secretTrigger, "secret-trigger", true, "watch the Secrets that the driver fills; false: no access to Secrets, and env is judged by the driver's statuses alone")

@@ -24,7 +24,7 @@ func Decide(now time.Time, s State, o Options) Decision {
 	switch {
 	case d.Action == Wait:
 		d.After = max(d.After, shortestWait)
-	case d.Action == None && d.Underway:
+	case d.Action == None && d.Underway && o.StuckAfter > 0:
 		d.After = max(v.untilStuck(), shortestWait)
 	case d.Action == None && v.unconfirmed(d.Baseline) && v.allRun() && v.untilCovered() > 0:
 		d.After = max(v.untilCovered(), shortestWait) // to confirm the record
@@ -162,8 +162,11 @@ func belowPartition(v *view) (Decision, bool) {
 	return none(BelowPartition, "%s; all of them are below the partition %d", v.staleText(), v.s.Workload.Partition)
 }
 
+// rolloutStuck holds a workload back that has pods left to replace: another
+// rollout would only begin with the same pods again. Where none are left, pods
+// that are not available may be waiting for the new content.
 func rolloutStuck(v *view) (Decision, bool) {
-	if !v.stuck() {
+	if !v.stuck() || v.leaving == 0 {
 		return Decision{}, false
 	}
 	return none(RolloutStuck, "%s; its rollout has not moved for %s", v.staleText(), v.sinceMoved())

@@ -20,6 +20,13 @@ func staleWeb() State {
 	return s
 }
 
+// older is a pod of an older revision.
+func older(name string) Pod {
+	p := firstMount(name)
+	p.Current = false
+	return p
+}
+
 // outcome is the part of a Decision that a check determines.
 type outcome struct {
 	Action Action
@@ -41,7 +48,11 @@ func TestDecideChecksInOrder(t *testing.T) {
 	type input = func(*State, *Options)
 	nothing := func(*State, *Options) {}
 	fresh := func(s *State, _ *Options) { s.Pods = []Pod{firstMount("web-a"), firstMount("web-b")} }
-	incomplete := func(s *State, _ *Options) { s.Workload.Complete = false }
+	unavailable := func(s *State, _ *Options) { s.Workload.Complete = false }
+	incomplete := func(s *State, _ *Options) {
+		s.Workload.Complete = false
+		s.Pods = append(s.Pods, older("web-old"))
+	}
 	all := func(inputs ...input) input {
 		return func(s *State, o *Options) {
 			for _, in := range inputs {
@@ -66,21 +77,25 @@ func TestDecideChecksInOrder(t *testing.T) {
 		while time.Duration // 3 s where 0
 		want  outcome
 	}{
-		"a stale pod rolls its workload":                                   {nothing, 0, outcome{Roll, ContentChanged, 0}},
-		"what comes together is gathered first":                            {nothing, time.Second, outcome{Wait, Gathering, time.Second}},
-		"nobody stale":                                                     {fresh, 0, outcome{None, UpToDate, 0}},
-		"being deleted comes before everything":                            {all(deletingInput, unobserved), 0, outcome{None, Deleting, 0}},
-		"an unobserved generation hides which pods count":                  {all(unobserved, zero), 0, outcome{Wait, NotObserved, observeWait}},
-		"a bare pod has no generation to observe":                          {all(fixed, unobserved), 0, outcome{None, NotRestartable, 0}},
-		"scaled to zero comes before its last pods":                        {zero, 0, outcome{None, ScaledToZero, 0}},
-		"a bare pod counts no replicas":                                    {all(fixed, zero, never), 0, outcome{None, NotRestartable, 0}},
-		"a fresh bare pod":                                                 {all(fixed, fresh), 0, outcome{None, UpToDate, 0}},
-		"a bare pod with a stamp that nobody wrote":                        {all(fixed, gone), 0, outcome{None, NotRestartable, 0}},
-		"restart never comes before paused":                                {all(never, pausedInput), 0, outcome{None, RestartNever, 0}},
-		"paused comes before the strategy":                                 {all(pausedInput, onDeleteInput), 0, outcome{None, Paused, 0}},
-		"OnDelete comes before the partition":                              {all(onDeleteInput, below), 0, outcome{None, OnDelete, 0}},
-		"only pods below the partition are stale":                          {all(below, recent), 0, outcome{None, BelowPartition, 0}},
-		"a stuck rollout comes before the interval":                        {all(incomplete, recent), 10 * time.Minute, outcome{None, RolloutStuck, 0}},
+		"a stale pod rolls its workload":                  {nothing, 0, outcome{Roll, ContentChanged, 0}},
+		"what comes together is gathered first":           {nothing, time.Second, outcome{Wait, Gathering, time.Second}},
+		"nobody stale":                                    {fresh, 0, outcome{None, UpToDate, 0}},
+		"being deleted comes before everything":           {all(deletingInput, unobserved), 0, outcome{None, Deleting, 0}},
+		"an unobserved generation hides which pods count": {all(unobserved, zero), 0, outcome{Wait, NotObserved, observeWait}},
+		"a bare pod has no generation to observe":         {all(fixed, unobserved), 0, outcome{None, NotRestartable, 0}},
+		"scaled to zero comes before its last pods":       {zero, 0, outcome{None, ScaledToZero, 0}},
+		"a bare pod counts no replicas":                   {all(fixed, zero, never), 0, outcome{None, NotRestartable, 0}},
+		"a fresh bare pod":                                {all(fixed, fresh), 0, outcome{None, UpToDate, 0}},
+		"a bare pod with a stamp that nobody wrote":       {all(fixed, gone), 0, outcome{None, NotRestartable, 0}},
+		"restart never comes before paused":               {all(never, pausedInput), 0, outcome{None, RestartNever, 0}},
+		"paused comes before the strategy":                {all(pausedInput, onDeleteInput), 0, outcome{None, Paused, 0}},
+		"OnDelete comes before the partition":             {all(onDeleteInput, below), 0, outcome{None, OnDelete, 0}},
+		"only pods below the partition are stale":         {all(below, recent), 0, outcome{None, BelowPartition, 0}},
+		"a stuck rollout comes before the interval":       {all(incomplete, recent), 10 * time.Minute, outcome{None, RolloutStuck, 0}},
+		"a pod that is not available holds nothing back":  {unavailable, time.Hour, outcome{Roll, ContentChanged, 0}},
+		"nor do pods below the partition, which no rollout replaces": {all(incomplete, below, func(s *State, _ *Options) {
+			s.Pods[0].Ordinal = 1
+		}), time.Hour, outcome{Roll, ContentChanged, 0}},
 		"a rollout that does not move is not yet stuck":                    {incomplete, 10*time.Minute - time.Second, outcome{Roll, ContentChanged, 0}},
 		"a rollout is never stuck without a limit":                         {all(incomplete, func(_ *State, o *Options) { o.StuckAfter = 0 }), time.Hour, outcome{Roll, ContentChanged, 0}},
 		"a recent rollout comes before settling":                           {recent, time.Second, outcome{Wait, RolledRecently, 2 * time.Minute}},
@@ -94,7 +109,8 @@ func TestDecideChecksInOrder(t *testing.T) {
 		"pods of older revisions are on their way out": {func(s *State, _ *Options) {
 			s.Pods[0].Current = false
 		}, 0, outcome{None, UpToDate, 0}},
-		"nothing stale, but the rollout is stuck": {all(fresh, incomplete), 10 * time.Minute, outcome{None, RolloutStuck, 0}},
+		"nothing stale, and one pod not available": {all(fresh, unavailable), time.Hour, outcome{None, UpToDate, 0}},
+		"nothing stale, but the rollout is stuck":  {all(fresh, incomplete), 10 * time.Minute, outcome{None, RolloutStuck, 0}},
 		"pods that have not started": {all(fresh, func(s *State, _ *Options) {
 			s.Pods[1].Started = time.Time{}
 		}), 0, outcome{None, Starting, 0}},
@@ -205,10 +221,130 @@ func TestDecideFollowsARollout(t *testing.T) {
 	}
 }
 
+// TestALimitlessRolloutIsNotWatched: it is never stuck, so there is no time to come back at.
+func TestALimitlessRolloutIsNotWatched(t *testing.T) {
+	s, o := onePod(firstMount("web")), defaults()
+	s.Workload.Stamp, s.Pods[0].Stamp, s.Workload.Rolled, s.Workload.Complete = "aa-2", "aa-2", t0, false
+	o.StuckAfter = 0
+	if d := decideAfter(time.Hour, s, o); !d.Underway || d.After != 0 {
+		t.Errorf("Underway, After = %v, %v, want a rollout that is left to its controller", d.Underway, d.After)
+	}
+}
+
+// TestARolloutEndsOnce: what becomes of the pods later is not ours any more.
+func TestARolloutEndsOnce(t *testing.T) {
+	unavailable := func(s *State) { s.Workload.Complete = false }
+	tests := map[string]struct {
+		before func(*State) // at the look before, nil for none: another process looked then
+		given  func(*State)
+		want   bool
+	}{
+		"a pod fails after the end": {func(*State) {}, unavailable, false},
+		"a user's rollout after the end": {func(*State) {}, func(s *State) {
+			unavailable(s)
+			s.Pods = append(s.Pods, older("web-old"))
+		}, false},
+		"a pod failed after an end of which the record tells": {nil, func(s *State) {
+			unavailable(s)
+			s.Baseline = Baseline{Stamp: "aa-2", Confirmed: t0, Classes: map[string]ClassBaseline{class: newClassBaseline(versions("v1"), t0)}}
+		}, false},
+		"the record is not confirmed": {nil, func(s *State) {
+			unavailable(s)
+			s.Baseline = Baseline{Stamp: "aa-2", Classes: map[string]ClassBaseline{class: newClassBaseline(versions("v1"), t0)}}
+		}, true},
+		"the record is of the rollout before": {nil, func(s *State) {
+			unavailable(s)
+			s.Baseline = Baseline{Stamp: "aa-1", Confirmed: t0, Classes: map[string]ClassBaseline{class: newClassBaseline(versions("v1"), t0)}}
+		}, true},
+		"nothing tells of an end": {nil, unavailable, true},
+		"all run and are recorded, but are not available": {unavailable, func(s *State) {
+			unavailable(s)
+			s.Baseline = Baseline{Stamp: "aa-2", Confirmed: t0, Classes: map[string]ClassBaseline{class: newClassBaseline(versions("v1"), t0)}}
+		}, true},
+		"another rollout of ours": {func(*State) {}, func(s *State) {
+			unavailable(s)
+			s.Workload.Stamp, s.Pods[0].Stamp = "bb-3", "bb-3"
+		}, true},
+		"complete by a status of before, no pod of the newest stamp there": {func(s *State) { s.Pods[0].Stamp = "aa-1" }, unavailable, true},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			look := func(at time.Time, m Memory, change func(*State)) Decision {
+				s := onePod(firstMount("web"))
+				s.Workload.Stamp, s.Pods[0].Stamp, s.Workload.Rolled, s.Memory = "aa-2", "aa-2", t0, m
+				change(&s)
+				return Decide(at, s, defaults())
+			}
+			var m Memory
+			if tt.before != nil {
+				m = look(now.Add(-time.Minute), m, tt.before).Memory
+			}
+			d := look(now, m, tt.given)
+			if d.Underway != tt.want {
+				t.Errorf("Underway = %v, want %v", d.Underway, tt.want)
+			}
+			if again := look(now.Add(10*time.Minute), d.Memory, tt.given); again.Stuck != (tt.want || again.Counts.Older > 0) {
+				t.Errorf("Stuck = %v 10 minutes later", again.Stuck)
+			}
+		})
+	}
+}
+
+// TestNotEveryWorkloadRolls: nothing is measured where nothing is to move by itself.
+func TestNotEveryWorkloadRolls(t *testing.T) {
+	tests := map[string]struct {
+		change func(*State)
+		want   Reason
+	}{
+		"a bare pod": {func(s *State) { s.Workload.Fixed = true }, NotRestartable},
+		"a bare pod of which nothing is known": {func(s *State) {
+			s.Workload.Fixed, s.Pods[0].Mounts[0].Status = true, nil
+		}, StatusMissing},
+		"a pause with an edit pending": {func(s *State) { s.Workload.Paused = true }, Paused},
+		"OnDelete":                     {func(s *State) { s.Workload.OnDelete = true }, OnDelete},
+		"being deleted":                {func(s *State) { s.Workload.Deleting = true }, Deleting},
+		"scaled to zero":               {func(s *State) { s.Workload.Replicas = 0 }, ScaledToZero},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := staleWeb()
+			s.Workload.Complete = false
+			s.Pods = append(s.Pods[:1], older("web-old"))
+			tt.change(&s)
+			if d := decideAfter(time.Hour, s, defaults()); d.Stuck || d.Underway || d.Reason != tt.want {
+				t.Errorf("Stuck, Underway, Reason = %v, %v, %s, want %s alone", d.Stuck, d.Underway, d.Reason, tt.want)
+			}
+		})
+	}
+}
+
+// TestCrashingIsNoProgress: containers that start and die, again and again, do
+// not move a rollout.
+func TestCrashingIsNoProgress(t *testing.T) {
+	s := onePod(firstMount("web-a"))
+	s.Pods = append(s.Pods, firstMount("web-b"), older("web-old"))
+	s.Workload.Stamp, s.Workload.Rolled, s.Workload.Complete = "aa-2", t0, false
+	s.Pods[0].Stamp, s.Pods[1].Stamp = "aa-2", "aa-2"
+	started := s.Pods[1].Started
+	var d Decision
+	for minute := range 12 {
+		s.Pods[1].Started = time.Time{}
+		if minute%2 == 0 {
+			s.Pods[1].Started = started.Add(time.Duration(minute) * time.Minute)
+		}
+		d = Decide(now.Add(time.Duration(minute)*time.Minute), s, defaults())
+		s.Memory = d.Memory
+	}
+	if !d.Stuck || d.Underway {
+		t.Errorf("Stuck, Underway = %v, %v after 11 minutes of crashes, want a place that is free", d.Stuck, d.Underway)
+	}
+}
+
 func TestProgressEndsBeingStuck(t *testing.T) {
 	moves := map[string]func(*State){
 		"another pod started":        func(s *State) { s.Pods = append(s.Pods, firstMount("web-c")) },
-		"an old pod went":            func(s *State) { s.Pods = s.Pods[:1] },
+		"an old pod went":            func(s *State) { s.Pods = s.Pods[:2] },
+		"the workload changed again": func(s *State) { s.Workload.Generation++; s.Workload.ObservedGeneration++ },
 		"the template changed again": func(s *State) { s.Workload.Stamp, s.Pods[0].Stamp = "bb-3", "bb-3" },
 		"the rollout completed":      func(s *State) { s.Workload.Complete = true },
 	}
@@ -216,9 +352,7 @@ func TestProgressEndsBeingStuck(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := onePod(firstMount("web-a"))
 			s.Workload.Complete = false
-			old := firstMount("web-b")
-			old.Current = false
-			s.Pods = append(s.Pods, old)
+			s.Pods = append(s.Pods, older("web-b"), older("web-d"))
 			s.Memory = Decide(now.Add(-10*time.Minute), s, defaults()).Memory
 			if d := Decide(now, s, defaults()); !d.Stuck {
 				t.Fatal("not stuck to begin with")

@@ -86,6 +86,13 @@ func (w *world) do(s step) {
 			w.logf("remounts of %s fail", p.name)
 			p.failing = w.now + w.between(time.Minute, 20*time.Minute)
 		}
+	case "unready":
+		if p := wl.pick(s.b); p != nil && wl.kind == "Deployment" { // a StatefulSet's controller waits for it
+			w.logf("the probe of %s fails", p.name)
+			p.unready = w.now + w.between(time.Minute, time.Hour)
+			w.touch(wl)
+			w.after(p.unready-w.now, func() { w.touch(wl); w.control(wl) })
+		}
 	case "scale", "scale to zero":
 		was := wl.replicas
 		wl.replicas = int32(s.b%3 + 1)
@@ -312,7 +319,7 @@ func (w *world) newWorkload(i int) *simWorkload {
 // that it cannot be shown to have.
 func (w *world) checkRoll(wl *simWorkload, s State, d Decision) {
 	switch {
-	case s.Workload.Never, s.Workload.Paused, s.Workload.OnDelete, s.Workload.Replicas == 0, d.Stuck:
+	case s.Workload.Never, s.Workload.Paused, s.Workload.OnDelete, s.Workload.Replicas == 0, d.Stuck && wl.replacing():
 		w.fail("%s rolled although %+v", wl.name, s.Workload)
 	case d.Stamp == wl.template.stamp, slices.ContainsFunc(wl.past, func(t template) bool { return t.stamp == d.Stamp }):
 		w.fail("%s: stamp %s was there before", wl.name, d.Stamp)
@@ -327,6 +334,22 @@ func (w *world) checkRoll(wl *simWorkload, s State, d Decision) {
 		}
 	}
 	w.fail("%s rolled for nothing: %s: %s", wl.name, d.Reason, d.Message)
+}
+
+// replacing reports whether the workload has pods that its rollout is to replace.
+func (wl *simWorkload) replacing() bool {
+	return slices.ContainsFunc(wl.live(), func(p *simPod) bool { return p.template != wl.template && p.ordinal >= wl.partition })
+}
+
+// checkPlace is that a rollout which has ended takes no place again, whatever
+// becomes of its pods.
+func (w *world) checkPlace(wl *simWorkload, s State, d Decision) {
+	if s.Workload.Complete && len(wl.live()) > 0 {
+		wl.ended = s.Workload.Stamp
+	}
+	if d.Underway && d.Action != Roll && wl.ended == s.Workload.Stamp {
+		w.fail("%s holds a place, though its rollout has ended", wl.name)
+	}
 }
 
 // lacks reports whether a pod's containers started with other content than the
@@ -583,8 +606,8 @@ func randomSteps(rng *rand.Rand, n int, gap func() time.Duration, kinds ...strin
 
 var everything = []string{
 	"rotate", "rotate", "rotate", "rotate to the same value", "rotate while patches are refused", "roll back", "there and back",
-	"there and back unseen", "crash", "crash", "evict", "lag", "scale", "image", "replace", "undo", "pause", "move partition",
-	"refuse patches", "restart watcher", "restart watcher", "change leader", "end after next patch", "delete Secret", "delete statuses",
+	"there and back unseen", "crash", "crash", "evict", "unready", "lag", "scale", "image", "replace", "undo", "pause",
+	"move partition", "refuse patches", "restart watcher", "restart watcher", "change leader", "end after next patch", "delete Secret", "delete statuses",
 }
 
 // oneThingAtATime lets each event have its full effect before the next one:

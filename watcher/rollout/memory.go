@@ -16,6 +16,7 @@ type Memory struct {
 	secrets  map[string]agreement
 	settling settling
 	progress progress
+	ended    string // stamp whose rollout has come to its end
 }
 
 // held is what a pod's containers started with. An absent class or Secret has
@@ -45,13 +46,14 @@ type settling struct {
 	stamp string
 }
 
-// progress of a rollout, whosever it is: a rollout is stuck when nothing of this
-// changes for long.
+// progress of a rollout, whosever it is: a rollout is stuck when it comes no
+// further than this for long.
 type progress struct {
-	since   time.Time
-	stamp   string
-	started int // running pods of the newest revision
-	older   int // live pods of older revisions
+	since      time.Time
+	stamp      string
+	generation int64
+	started    int // running pods of the newest revision, the most so far
+	older      int // pods that are left to replace, the least so far
 }
 
 // of returns what is remembered of the pod's running containers.

@@ -47,7 +47,7 @@ func TestSimulationNotices(t *testing.T) {
 			if !slices.ContainsFunc(strings.Split(tt.want, "|"), func(want string) bool { return strings.Contains(w.failure, want) }) {
 				t.Errorf("failure %q, want %q", w.failure, tt.want)
 			}
-			if len(steps) > 4 || len(w.trace) == 0 {
+			if len(steps) > 5 || len(w.trace) == 0 {
 				t.Errorf("%d steps, traced in %d lines; want few, and a trace", len(steps), len(w.trace))
 			}
 		})

@@ -152,7 +152,7 @@ type Decision struct {
 	Underway bool
 	// Done: the newest stamp is ours and every pod runs on its content.
 	Done bool
-	// Stuck: the workload's rollout, whosever it is, has made no progress for Options.StuckAfter.
+	// Stuck: a rollout of the workload, whosever it is, is under way and has made no progress for Options.StuckAfter.
 	Stuck bool
 	// Memory is to be handed to the next Decide of this workload, whatever becomes of this one. It may be lost.
 	Memory Memory

@@ -38,6 +38,7 @@ func look(now time.Time, s State, o Options) *view {
 		}
 	}
 	v.memory.secrets = v.agreements()
+	v.memory.ended = v.ended()
 	v.memory.progress = v.measure()
 	if len(v.stale) == 0 || v.memory.settling.stamp != s.Workload.Stamp {
 		v.memory.settling = settling{}
@@ -96,16 +97,49 @@ func (v *view) agreements() map[string]agreement {
 	return all
 }
 
+// ended is the stamp whose rollout has come to its end. What becomes of the pods
+// later is no rollout of ours any more. Of one that ended before this process
+// looked, the record tells.
+func (v *view) ended() string {
+	w := v.s.Workload
+	confirmed := v.s.Memory.start.IsZero() && v.base.Stamp == w.Stamp && !v.base.Confirmed.IsZero()
+	if confirmed || w.Complete && len(v.current) > 0 {
+		return w.Stamp
+	}
+	return v.s.Memory.ended
+}
+
+// ours reports whether the newest stamp is ours, and its rollout has not ended.
+func (v *view) ours() bool {
+	w := v.s.Workload
+	return w.Stamp != "" && !w.Rolled.IsZero() && v.memory.ended != w.Stamp
+}
+
+// rolling reports whether a rollout is under way that should end by itself: one
+// of ours, or anybody's that has pods left to replace. A pod that is not
+// available is none.
+func (v *view) rolling() bool {
+	w := v.s.Workload
+	held := w.Fixed || w.Paused || w.OnDelete || w.Deleting || w.Replicas == 0
+	return !w.Complete && !held && (v.leaving > 0 || v.ours())
+}
+
 // measure brings up to date since when the workload's rollout has not moved.
+// Only what it has never come to before counts: pods that crash start again and
+// again.
 func (v *view) measure() progress {
-	if v.s.Workload.Complete {
+	if !v.rolling() {
 		return progress{}
 	}
-	is := progress{since: v.now, stamp: v.s.Workload.Stamp, started: len(v.running), older: v.counts.Older}
-	was := v.s.Memory.progress
-	if !was.since.IsZero() && was.stamp == is.stamp && was.started == is.started && was.older == is.older {
+	w, was := v.s.Workload, v.s.Memory.progress
+	is := progress{since: v.now, stamp: w.Stamp, generation: w.Generation, started: len(v.running), older: v.leaving}
+	if was.since.IsZero() || was.stamp != is.stamp || was.generation != is.generation {
+		return is
+	}
+	if is.started <= was.started && is.older >= was.older {
 		is.since = was.since
 	}
+	is.started, is.older = max(is.started, was.started), min(is.older, was.older)
 	return is
 }
 
@@ -122,8 +156,7 @@ func (v *view) untilStuck() time.Duration {
 
 // underway reports whether a rollout of ours holds a place.
 func (v *view) underway() bool {
-	w := v.s.Workload
-	return w.Stamp != "" && !w.Rolled.IsZero() && !w.Complete && !w.Paused && !w.Deleting && w.Replicas > 0 && !v.stuck()
+	return v.rolling() && v.ours() && !v.stuck()
 }
 
 // done reports whether a rollout of ours has reached its end.

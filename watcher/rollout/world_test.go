@@ -103,6 +103,7 @@ type simPod struct {
 	riddle     bool                         // the limits of what can be told, see where it is set
 	unseen     bool                         // started while the watcher was down
 	failing    time.Duration                // its remounts fail until then
+	unready    time.Duration                // its probe fails until then
 }
 
 // template is what a revision is made of.
@@ -139,6 +140,7 @@ type simWorkload struct {
 	doubts                []time.Duration // rolls that no pod needed for what they are said to be for
 	changes, disturbances int
 	last                  Decision
+	ended                 string // the stamp that this watcher has seen complete
 }
 
 type simWatcher struct {
@@ -516,7 +518,9 @@ func (wl *simWorkload) live() []*simPod {
 	return some
 }
 
-func (p *simPod) ready(now time.Duration) bool { return p.running && now-p.started >= time.Second }
+func (p *simPod) ready(now time.Duration) bool {
+	return p.running && now-p.started >= time.Second && now >= p.unready
+}
 
 // change is an edit of a workload's spec.
 func (w *world) change(wl *simWorkload) {
@@ -675,7 +679,7 @@ func (w *world) startWatcher() {
 		w.see(name)
 	}
 	for _, wl := range w.workloads {
-		wl.queued, wl.last = false, Decision{}
+		wl.queued, wl.last, wl.ended = false, Decision{}, ""
 		w.touch(wl)
 	}
 }
@@ -800,6 +804,7 @@ func (w *world) sync(wl *simWorkload) {
 		w.markRiddles(wl, s)
 	}
 	w.checkUpToDate(wl, d)
+	w.checkPlace(wl, s, d)
 	wt.memory[wl.uid] = d.Memory
 	wl.last = d
 	switch {
