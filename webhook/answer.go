@@ -1,7 +1,6 @@
 package webhook
 
 import (
-	"bytes"
 	"encoding/base64"
 	"fmt"
 	"net/http"
@@ -114,10 +113,10 @@ func (a answer) review(b []byte, uid string) []byte {
 
 // appendPatch appends the patch as the API's types hold bytes, in base64.
 func (a answer) appendPatch(b []byte) []byte {
-	text := buffers.Get().(*bytes.Buffer)
-	defer reuse(text)
-	text.Write(a.patch.Append(text.AvailableBuffer()))
-	return base64.StdEncoding.AppendEncode(b, text.Bytes())
+	patch := takeBuffer()
+	defer patch.giveBack()
+	patch.text = a.patch.Append(patch.text)
+	return base64.StdEncoding.AppendEncode(b, patch.text)
 }
 
 // appendStatus appends a metav1.Status.

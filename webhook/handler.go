@@ -1,7 +1,6 @@
 package webhook
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -96,16 +95,16 @@ func (h *Handler) serve(webhook string, newSubject func() subject) http.Handler 
 		h.metrics.inFlight.Inc()
 		defer h.metrics.inFlight.Dec()
 		e := &exchange{webhook: webhook, subject: newSubject()}
-		out := buffers.Get().(*bytes.Buffer)
-		defer reuse(out)
+		out := takeBuffer()
+		defer out.giveBack()
 		h.answer(e, w, r, out)
 		if e.err != nil {
 			http.Error(w, e.err.Error(), int(e.answer.code))
 		} else {
 			w.Header().Set("Content-Type", contentTypeJSON)
-			w.Header().Set("Content-Length", strconv.Itoa(out.Len()))
+			w.Header().Set("Content-Length", strconv.Itoa(len(out.text)))
 			// The API server may have given up on us; then there is nobody to tell.
-			_, _ = w.Write(out.Bytes())
+			_, _ = w.Write(out.text)
 		}
 		h.metrics.duration.WithLabelValues(webhook).Observe(time.Since(start).Seconds())
 		h.record(e)
@@ -114,14 +113,14 @@ func (h *Handler) serve(webhook string, newSubject func() subject) http.Handler 
 
 // answer reads a request, decides, and writes the answer to out. Where that is
 // not possible e.err is set, and e.answer has the HTTP status.
-func (h *Handler) answer(e *exchange, w http.ResponseWriter, r *http.Request, out *bytes.Buffer) {
+func (h *Handler) answer(e *exchange, w http.ResponseWriter, r *http.Request, out *buffer) {
 	defer h.rescue(e)
 	ctx, cancel := context.WithTimeout(r.Context(), h.timeFor(r))
 	defer cancel()
 	body := &budgeted{held: &h.held, body: &opened{body: http.MaxBytesReader(w, r.Body, maxBody)}}
 	defer body.release()
-	text := buffers.Get().(*bytes.Buffer)
-	defer reuse(text)
+	text := takeBuffer()
+	defer text.giveBack()
 	var leave func()
 	e.request, leave, e.answer = h.readReview(ctx, r, body, text, e.subject)
 	defer leave()
@@ -130,8 +129,7 @@ func (h *Handler) answer(e *exchange, w http.ResponseWriter, r *http.Request, ou
 		return
 	}
 	e.answer = e.subject.admit(ctx, h, e.request)
-	// What Write is given stands in the buffer already, but where it was too small.
-	out.Write(e.answer.review(out.AvailableBuffer(), e.request.UID))
+	out.text = e.answer.review(out.text, e.request.UID)
 }
 
 // timeFor is how long the request may take. The API server says how long it

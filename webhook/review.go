@@ -7,7 +7,6 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"sync"
 	"sync/atomic"
 
 	admissionv1 "k8s.io/api/admission/v1"
@@ -55,38 +54,29 @@ type objects interface {
 // readReview reads the review that an HTTP request carries into body, and its
 // objects. Without a request in it, the answer says why. leave is to be called
 // when all is done with the review.
-func (h *Handler) readReview(ctx context.Context, r *http.Request, from io.Reader, body *bytes.Buffer, objects objects) (_ *question, leave func(), _ answer) {
+func (h *Handler) readReview(ctx context.Context, r *http.Request, from io.Reader, body *buffer, objects objects) (_ *question, leave func(), _ answer) {
 	leave = func() {}
 	if problem := readBody(r, from, body); problem.message != "" {
 		return nil, leave, problem
 	}
-	if units := body.Len() / commonBody; units > 0 {
+	if units := len(body.text) / commonBody; units > 0 {
 		if leave = h.room.enter(ctx, units); leave == nil {
 			return nil, func() {}, unreadable(errBusy)
 		}
 	}
-	request, problem := decodeReview(body.Bytes(), objects)
+	request, problem := decodeReview(body.text, objects)
 	return request, leave, problem
 }
 
 // readBody reads the body of a request; the answer says why not, if it does not.
-func readBody(r *http.Request, from io.Reader, body *bytes.Buffer) answer {
+func readBody(r *http.Request, from io.Reader, body *buffer) answer {
 	if r.Method != http.MethodPost {
 		return failed(MethodNotAllowed, http.StatusMethodNotAllowed, "send admission reviews by POST")
 	}
 	if !isJSON(r.Header.Get("Content-Type")) {
 		return failed(NotJSON, http.StatusUnsupportedMediaType, "send %s", contentTypeJSON)
 	}
-	// One allocation for nearly every review, and no more than that on trust. With
-	// so much of a larger one there, it is trusted to be four times as large.
-	const more = 4 * commonBody
-	body.Grow(int(min(max(r.ContentLength, 0), commonBody)) + bytes.MinRead)
-	_, err := body.ReadFrom(io.LimitReader(from, commonBody))
-	if err == nil && body.Len() == commonBody {
-		body.Grow(int(min(max(r.ContentLength-commonBody, 0), more)) + bytes.MinRead)
-		_, err = body.ReadFrom(from)
-	}
-	if err != nil {
+	if err := body.fill(from, r.ContentLength); err != nil {
 		return unreadable(err)
 	}
 	return answer{}
@@ -172,19 +162,6 @@ func (q *question) readResource(r *jsonread.Reader) {
 			r.Skip()
 		}
 	})
-}
-
-// buffers are for reviews and answers, and used again.
-var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
-
-// reuse keeps a buffer for the next one, unless it has grown larger than for
-// nearly every review.
-func reuse(b *bytes.Buffer) {
-	const most = 512 << 10
-	if b.Cap() <= most {
-		b.Reset()
-		buffers.Put(b)
-	}
 }
 
 // errBusy is the end of a body for which there is no room.
