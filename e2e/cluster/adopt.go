@@ -21,6 +21,7 @@ func Adopt(kubeconfig string) (*Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kubeconfig: %w", err)
 	}
+	admin.QPS = -1 // as with our own: stories that are told at the same time would wait for each other
 	admin.UserAgent = userAgent
 	client, err := kubernetes.NewForConfig(admin)
 	if err != nil {

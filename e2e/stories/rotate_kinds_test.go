@@ -93,7 +93,7 @@ func kinds(t *testing.T, g generation) {
 func (s *story) createBare(name string) string {
 	s.t.Helper()
 	pod := s.pod(name)
-	pod.Annotations = maps.Clone(asksForFiles)
+	pod.Annotations = s.inVault(asksForFiles)
 	made, err := s.Client().CoreV1().Pods(s.ns).Create(s.t.Context(), pod, metav1.CreateOptions{})
 	if err != nil {
 		s.t.Fatal(fmt.Errorf("bare pod: %w", err))

@@ -82,12 +82,14 @@ func TestTheCommandThatRotates(t *testing.T) {
 // a Secret was given another value.
 func TestWhatAContainerTookFromASecret(t *testing.T) {
 	noon := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
-	s := &sightings{seen: map[string]sighting{}}
+	s := &sightings{seen: map[string][]sighting{}}
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "db"}, Data: map[string][]byte{"password": []byte("old")}}
 	s.note(secret, time.Time{})
 	secret.Data["password"] = []byte("new")
 	s.note(secret, noon.Add(300*time.Millisecond))
 	s.note(secret, noon.Add(time.Minute)) // made again with equal data
+	secret.Data["password"] = []byte("old")
+	s.note(secret, noon.Add(time.Hour))
 
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop"}}
 	pod.Spec.Containers = []corev1.Container{{Name: "app", Env: []corev1.EnvVar{{Name: "PASSWORD", ValueFrom: &corev1.EnvVarSource{
@@ -97,9 +99,10 @@ func TestWhatAContainerTookFromASecret(t *testing.T) {
 		startedAt time.Time
 		want      string
 	}{
-		"started before":             {noon.Add(-time.Second), "one from before 12:00:00"},
-		"started in the same second": {noon, "new"},
-		"started after":              {noon.Add(time.Second), "new"},
+		"started before":                {noon.Add(-time.Second), "old"},
+		"started in the same second":    {noon, "new"},
+		"started after":                 {noon.Add(time.Second), "new"},
+		"started after it had returned": {noon.Add(2 * time.Hour), "old"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := s.environment(pod, "app", c.startedAt)

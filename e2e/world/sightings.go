@@ -16,10 +16,10 @@ import (
 )
 
 // sightings remember since when each key of the Secrets that the driver fills
-// has had its value, by the clock of the test.
+// has had its values, by the clock of the test.
 type sightings struct {
 	mu   sync.Mutex
-	seen map[string]sighting // by namespace, Secret and key
+	seen map[string][]sighting // by namespace, Secret and key, in order
 }
 
 type sighting struct {
@@ -29,7 +29,7 @@ type sighting struct {
 
 // watchSecrets watches until ctx ends, and returns when it has seen what is there.
 func watchSecrets(ctx context.Context, client kubernetes.Interface) (*sightings, error) {
-	s := &sightings{seen: map[string]sighting{}}
+	s := &sightings{seen: map[string][]sighting{}}
 	factory := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTweakListOptions(func(o *metav1.ListOptions) {
 		o.LabelSelector = driver.ManagedLabel + "=true"
 	}))
@@ -59,8 +59,8 @@ func (s *sightings) note(secret *corev1.Secret, now time.Time) {
 	defer s.mu.Unlock()
 	for key, value := range secret.Data {
 		of := secret.Namespace + "/" + secret.Name + "/" + key
-		if was, known := s.seen[of]; !known || was.value != string(value) {
-			s.seen[of] = sighting{string(value), now}
+		if seen := s.seen[of]; len(seen) == 0 || seen[len(seen)-1].value != string(value) {
+			s.seen[of] = append(seen, sighting{string(value), now})
 		}
 	}
 }
@@ -80,10 +80,10 @@ func (s *sightings) environment(pod *corev1.Pod, container string, startedAt tim
 				continue
 			}
 			ref := e.ValueFrom.SecretKeyRef
-			seen := s.seen[pod.Namespace+"/"+ref.Name+"/"+ref.Key]
-			env[e.Name] = seen.value
-			if seen.since.Truncate(time.Second).After(startedAt) {
-				env[e.Name] = "one from before " + seen.since.Format(time.TimeOnly)
+			for _, seen := range s.seen[pod.Namespace+"/"+ref.Name+"/"+ref.Key] {
+				if !seen.since.Truncate(time.Second).After(startedAt) {
+					env[e.Name] = seen.value
+				}
 			}
 		}
 	}
