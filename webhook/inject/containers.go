@@ -8,6 +8,20 @@ import (
 	"keyroll.dev/internal/annotation"
 )
 
+// maxAdditions bounds the mounts and variables that one pod is given: their
+// number is a product of what a small pod and a short annotation may say.
+const maxAdditions = 10_000
+
+// tooMany answers the problem of more additions than that.
+func tooMany(containers, variables int) annotation.Problems {
+	if containers*(1+variables) <= maxAdditions {
+		return nil
+	}
+	return annotation.Problems{annotation.NewProblem(annotation.Containers, "", fmt.Sprintf(
+		"is to choose among the pod's containers, since a mount and %d variables in each of %d are more than %d additions; name those that need them",
+		variables, containers, maxAdditions))}
+}
+
 // choose answers the containers that the annotation asks for, nil asking for
 // all. A name that no container has may belong to one that another webhook adds
 // later, so it is a warning as long as another name fits.

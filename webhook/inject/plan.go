@@ -214,7 +214,10 @@ func (d *draft) fitContainers(volume string, again bool) {
 	mounted := func(c containerAt) bool { return c.mounts(volume) }
 	later := again && d.settings.Containers == nil && slices.ContainsFunc(chosen, mounted)
 	env := d.env()
-	problems = nil
+	if problems = tooMany(len(chosen), len(env)); problems != nil {
+		d.found(PodConflict, problems)
+		return
+	}
 	d.p.additions = make([]addition, 0, len(chosen))
 	for _, c := range chosen {
 		if later && !mounted(c) {
