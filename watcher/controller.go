@@ -95,6 +95,12 @@ type named struct {
 // worker for no longer.
 const patchTimeout = 35 * time.Second
 
+// firstRetry and lastRetry bound how long a refused patch waits to be sent again.
+const (
+	firstRetry = 500 * time.Millisecond
+	lastRetry  = 5 * time.Minute
+)
+
 // fanDelay is how long the events of one class are gathered before all
 // consumers of its Secrets are looked at.
 const fanDelay = time.Second
@@ -144,7 +150,7 @@ func build(c Config, digests *digester) *Controller {
 	w := &Controller{
 		config:    c,
 		caches:    newCaches(c, digests),
-		workloads: newQueue[key]("workload", 500*time.Millisecond, 5*time.Minute, queues),
+		workloads: newQueue[key]("workload", firstRetry, lastRetry, queues),
 		fans:      newQueue[classKey]("fanout", time.Second, time.Minute, queues),
 		applier:   &applier{client: c.Metadata, resources: resourcesOf(c.OwnerKinds)},
 		pace:      newPace(c.Rollout.MaxParallel),
@@ -320,6 +326,9 @@ func (c *Controller) look(ctx context.Context, k key) error {
 	now := time.Now()
 	d := c.decide(now, w, n)
 	n.memory = d.Memory
+	if d.Counts.Stale == 0 {
+		n.refused, n.retryAt = 0, time.Time{}
+	}
 	c.follow(now, w, n, d)
 	if wait := c.tell.decided(w, d, now.Sub(n.reasoned)); wait > 0 {
 		c.workloads.AddAfter(k, wait)
@@ -460,6 +469,11 @@ func (c *Controller) finished(now time.Time, w *workload, n *note, d rollout.Dec
 // back, and comes again by itself.
 func (c *Controller) roll(ctx context.Context, now time.Time, w *workload, n *note, d rollout.Decision) error {
 	k := w.key()
+	if rest := n.retryAt.Sub(now); rest > 0 {
+		c.enqueue(c.pace.leave(k)...) // those in line behind it do not wait for that
+		c.workloads.AddAfter(k, rest)
+		return nil
+	}
 	if !c.pace.take(k) {
 		return nil // in line; whoever frees a place brings it back
 	}
@@ -468,9 +482,10 @@ func (c *Controller) roll(ctx context.Context, now time.Time, w *workload, n *no
 	patched, err := c.applier.roll(patching, w, d.Stamp, d.Cause)
 	if err != nil {
 		c.enqueue(c.pace.free(k)...)
-		return c.refused(w, err)
+		return c.refused(w, n, err)
 	}
 	n.patched, n.tracked, n.began, n.rotated = patched.Generation, d.Stamp, now, d.Rotated
+	n.refused = 0
 	c.keep(now, w, n, d.Baseline)
 	c.metrics.rollouts.WithLabelValues(w.kind.Kind, rolloutStarted).Inc()
 	if !d.Rotated.IsZero() {
@@ -494,8 +509,9 @@ func finishing(ctx context.Context) (context.Context, context.CancelFunc) {
 }
 
 // refused answers nil where the workload is looked at again anyway, because it
-// has changed or gone.
-func (c *Controller) refused(w *workload, err error) error {
+// has changed or gone. Else no look before its time sends the patch again,
+// whatever happens to the workload meanwhile.
+func (c *Controller) refused(w *workload, n *note, err error) error {
 	switch {
 	case apierrors.IsConflict(err):
 		c.metrics.rollouts.WithLabelValues(w.kind.Kind, rolloutConflict).Inc()
@@ -506,6 +522,8 @@ func (c *Controller) refused(w *workload, err error) error {
 	}
 	c.metrics.rollouts.WithLabelValues(w.kind.Kind, rolloutRefused).Inc()
 	c.tell.refused(w, err)
+	n.refused = min(max(firstRetry, 2*n.refused), lastRetry)
+	n.retryAt = time.Now().Add(n.refused)
 	return fmt.Errorf("start rollout: %w", err)
 }
 

@@ -131,6 +131,55 @@ func TestARefusedRolloutIsTriedAgainForEver(t *testing.T) {
 	})
 }
 
+func TestNoEventSendsARefusedRolloutBeforeItsTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, shopObjects())
+		defer c.stop()
+		c.refuse(func(string) error {
+			return apierrors.NewForbidden(appsv1.Resource("deployments"), "web", errors.New("policy says no"))
+		})
+		time.Sleep(time.Minute)
+		c.rotate("files", "v2", time.Second)
+		churn := func(seconds int) {
+			for range seconds {
+				time.Sleep(time.Second)
+				c.controller.enqueue(key{kind: deployments.GroupKind(), namespace: shop, name: "web"})
+			}
+		}
+		churn(3600)
+		refused := len(c.patches())
+		if refused < 15 || refused > 25 { // as many as in an hour without events
+			t.Errorf("%d tries in an hour", refused)
+		}
+		c.refuse(nil)
+		churn(330)
+		if len(c.patches()) != refused+1 {
+			t.Errorf("%d patches after it was allowed, want 1", len(c.patches())-refused)
+		}
+	})
+}
+
+// TestARefusedRolloutLeavesTheLine: one that waited for a place may not be sent
+// yet when its turn comes.
+func TestARefusedRolloutLeavesTheLine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, shopObjects())
+		defer c.stop()
+		c.refuse(func(string) error { return errors.New("no") })
+		time.Sleep(time.Minute)
+		c.rotate("files", "v2", time.Second)
+		time.Sleep(10 * time.Minute)
+		web := key{kind: deployments.GroupKind(), namespace: shop, name: "web"}
+		tries := len(c.patches())
+		c.controller.pace.queue(web)
+		c.controller.enqueue(web)
+		time.Sleep(time.Second)
+		if _, waiting := c.controller.pace.counts(); waiting > 0 || len(c.patches()) > tries {
+			t.Errorf("%d turns, %d tries more; want it out of the line until its time", waiting, len(c.patches())-tries)
+		}
+	})
+}
+
 func TestAConflictIsDecidedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := start(t, shopObjects())

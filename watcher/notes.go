@@ -17,13 +17,15 @@ type note struct {
 	baseline rollout.Baseline // of what cannot be rolled; those of others are kept
 	patched  int64            // generation that our last patch made; a cache that shows less is behind
 	decided  rollout.Decision
-	reasoned time.Time // since when the decision has its reason
-	missed   int       // pods that were not injected
-	stuck    bool      // a rollout to new content is, and counts as such
-	rotated  time.Time // what the rollout under way answers, zero when not known
-	tracked  string    // stamp of the rollout under way that is followed to its end, "" for none
-	began    time.Time // when this process began it
-	traces   *traces   // of Reloader at the last look; nil: there was none
+	reasoned time.Time     // since when the decision has its reason
+	missed   int           // pods that were not injected
+	stuck    bool          // a rollout to new content is, and counts as such
+	rotated  time.Time     // what the rollout under way answers, zero when not known
+	tracked  string        // stamp of the rollout under way that is followed to its end, "" for none
+	began    time.Time     // when this process began it
+	refused  time.Duration // how long the last refusal of our patch has us wait, 0 for none
+	retryAt  time.Time     // until then
+	traces   *traces       // of Reloader at the last look; nil: there was none
 }
 
 // notes are those of all workloads. Safe for concurrent use.
