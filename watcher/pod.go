@@ -33,7 +33,7 @@ type pod struct {
 	ordinal   int32
 	node      string
 	// started is when the longest-running of the running containers that take
-	// secret content began; zero while none runs.
+	// secret content began; zero while none runs. See startedOf for init containers.
 	started time.Time
 	trouble string // why it is not running, in the API's own words
 }
@@ -140,30 +140,59 @@ func ordinalOf(p *corev1.Pod) int32 {
 
 // startedOf leaves out containers that take no secret content: a side-car that
 // has run for months says nothing about what the application started with.
+// Where init containers alone take any, the application has it from them.
 func startedOf(p *corev1.Pod, consumers map[string]bool) time.Time {
-	var earliest time.Time
-	sidecars := map[string]bool{}
+	takes := func(name string) bool { return len(consumers) == 0 || consumers[name] }
+	sidecars, lasting := map[string]bool{}, false
 	for i := range p.Spec.InitContainers {
 		c := &p.Spec.InitContainers[i]
 		sidecars[c.Name] = c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
+		lasting = lasting || sidecars[c.Name] && takes(c.Name)
 	}
-	visit := func(status *corev1.ContainerStatus) {
-		if status.State.Running == nil || len(consumers) > 0 && !consumers[status.Name] {
-			return
-		}
-		if began := status.State.Running.StartedAt.Time; earliest.IsZero() || began.Before(earliest) {
-			earliest = began
-		}
+	for i := range p.Spec.Containers {
+		lasting = lasting || takes(p.Spec.Containers[i].Name)
 	}
+	if !lasting {
+		return readByInit(p, consumers)
+	}
+	started := startOf(p.Status.ContainerStatuses, takes)
+	return earlier(started, startOf(p.Status.InitContainerStatuses, func(name string) bool { return sidecars[name] && takes(name) }))
+}
+
+// readByInit is when init containers began to read what the application runs on.
+// They do not run again when that crashes. If kubelet tells no more, it was
+// before the application started.
+func readByInit(p *corev1.Pod, consumers map[string]bool) time.Time {
+	var first time.Time
 	for i := range p.Status.InitContainerStatuses {
-		if status := &p.Status.InitContainerStatuses[i]; sidecars[status.Name] {
-			visit(status)
+		status := &p.Status.InitContainerStatuses[i]
+		if ended := status.State.Terminated; ended != nil && ended.ExitCode == 0 && consumers[status.Name] {
+			first = earlier(first, ended.StartedAt.Time)
 		}
 	}
-	for i := range p.Status.ContainerStatuses {
-		visit(&p.Status.ContainerStatuses[i])
+	if !first.IsZero() {
+		return first
 	}
-	return earliest
+	return startOf(p.Status.ContainerStatuses, func(string) bool { return true })
+}
+
+// startOf is when the longest-running of some containers began, zero while none runs.
+func startOf(statuses []corev1.ContainerStatus, counts func(name string) bool) time.Time {
+	var first time.Time
+	for i := range statuses {
+		if running := statuses[i].State.Running; running != nil && counts(statuses[i].Name) {
+			first = earlier(first, running.StartedAt.Time)
+		}
+	}
+	return first
+}
+
+// earlier is the earlier of two times; zero is none.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // troubleOf answers the first reason that the API gives for a pod that does not

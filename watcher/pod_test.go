@@ -7,6 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"keyroll.dev/internal/annotation"
 	"keyroll.dev/internal/secretsstore"
@@ -93,6 +94,18 @@ func TestReferences(t *testing.T) {
 func TestStartedIsThatOfTheLongestRunningConsumer(t *testing.T) {
 	always := corev1.ContainerRestartPolicyAlways
 	minutesAgo := func(n int) time.Time { return noon.Add(-time.Duration(n) * time.Minute) }
+	ended := func(code int32, began time.Time) corev1.ContainerStatus {
+		return corev1.ContainerStatus{Name: "init", State: corev1.ContainerState{
+			Terminated: &corev1.ContainerStateTerminated{ExitCode: code, StartedAt: metav1.NewTime(began)},
+		}}
+	}
+	byInit := func(status corev1.ContainerStatus) func(*corev1.Pod) {
+		return func(p *corev1.Pod) {
+			p.Spec.InitContainers = []corev1.Container{{Name: "init", VolumeMounts: p.Spec.Containers[0].VolumeMounts}}
+			p.Spec.Containers[0].VolumeMounts = nil
+			p.Status.InitContainerStatuses = []corev1.ContainerStatus{status}
+		}
+	}
 	tests := map[string]struct {
 		change func(*corev1.Pod)
 		want   time.Time
@@ -114,6 +127,30 @@ func TestStartedIsThatOfTheLongestRunningConsumer(t *testing.T) {
 		"the container waits to be started again": {func(p *corev1.Pod) {
 			p.Status.ContainerStatuses[0].State = corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}}
 		}, time.Time{}},
+		"only an init container takes secrets, and has ended": {byInit(ended(0, minutesAgo(90))), minutesAgo(90)},
+		"the same, and the application crashes": {func(p *corev1.Pod) {
+			byInit(ended(0, minutesAgo(90)))(p)
+			p.Status.ContainerStatuses[0].State = corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}}
+		}, minutesAgo(90)},
+		"it has ended, and kubelet has forgotten when it began": {byInit(ended(0, time.Time{})), minutesAgo(60)},
+		"it has failed, and will run again": {func(p *corev1.Pod) {
+			byInit(ended(1, minutesAgo(90)))(p)
+			p.Status.ContainerStatuses = nil
+		}, time.Time{}},
+		"it still runs": {func(p *corev1.Pod) {
+			byInit(running("init", minutesAgo(90)))(p)
+			p.Status.ContainerStatuses = nil
+		}, time.Time{}},
+		"a native sidecar that takes none began before it": {func(p *corev1.Pod) {
+			byInit(ended(0, time.Time{}))(p)
+			p.Spec.InitContainers = append(p.Spec.InitContainers, corev1.Container{Name: "proxy", RestartPolicy: &always})
+			p.Status.InitContainerStatuses = append(p.Status.InitContainerStatuses, running("proxy", minutesAgo(95)))
+		}, minutesAgo(60)},
+		"a native sidecar takes secrets too": {func(p *corev1.Pod) {
+			byInit(ended(0, minutesAgo(90)))(p)
+			p.Spec.InitContainers = append(p.Spec.InitContainers, corev1.Container{Name: "proxy", RestartPolicy: &always, VolumeMounts: p.Spec.InitContainers[0].VolumeMounts})
+			p.Status.InitContainerStatuses = append(p.Status.InitContainerStatuses, running("proxy", minutesAgo(80)))
+		}, minutesAgo(80)},
 		"two consumers": {func(p *corev1.Pod) {
 			p.Spec.Containers = append(p.Spec.Containers, corev1.Container{Name: "two", VolumeMounts: p.Spec.Containers[0].VolumeMounts})
 			p.Status.ContainerStatuses = append(p.Status.ContainerStatuses, running("two", minutesAgo(61)))

@@ -56,7 +56,8 @@ type Pod struct {
 	Stamp    string // keyroll.dev/content of the pod
 	// Started is when the longest-running of the containers now running began,
 	// by the node's clock; native sidecars count, other init containers do not.
-	// Zero while none runs: what starts next reads what is there then.
+	// Where init containers alone take content, when they did. Zero while none runs:
+	// what starts next reads what is there then.
 	Started time.Time
 	Mounts  []Mount
 }
