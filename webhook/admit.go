@@ -30,7 +30,7 @@ type podSubject struct {
 	err error // why it could not be read
 }
 
-var errNoObject = errors.New("the request holds no object")
+func newPodSubject() subject { return &podSubject{err: errors.New("the request holds no object")} }
 
 func (s *podSubject) read(r *jsonread.Reader)    { s.pod, s.err = inject.ReadPod(r) }
 func (s *podSubject) readOld(r *jsonread.Reader) { r.Skip() }

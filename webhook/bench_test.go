@@ -2,7 +2,6 @@ package webhook
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -93,15 +92,13 @@ func BenchmarkParse(b *testing.B) {
 			b.SetBytes(int64(len(body)))
 			b.ReportAllocs()
 			for b.Loop() {
-				var pod podSubject
-				var workload workloadSubject
-				v := review{objects: &pod}
+				v := review{newSubject: newPodSubject}
 				if bm.kind != "Pod" {
-					v.objects = &workload
+					v.newSubject = newWorkloadSubject
 				}
-				err := errors.Join(v.decode(body), pod.err)
+				err := v.decode(body)
 				if err == nil && bm.kind != "Pod" {
-					_, err = inject.DecodeWorkload(bm.kind, workload.object)
+					_, err = inject.DecodeWorkload(bm.kind, v.Request.subject.(*workloadSubject).object)
 				}
 				if err != nil {
 					b.Fatal(err)

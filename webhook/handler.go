@@ -65,25 +65,17 @@ func New(c Config) (*Handler, error) {
 		cluster: c.Cluster, fallback: c.Fallback, timeout: c.Timeout, patience: c.Patience,
 		log: c.Log, metrics: m, mux: http.NewServeMux(), room: newRoom(maxBody / commonBody),
 	}
-	h.mux.Handle("/pods", h.serve(podsWebhook, func() subject { return &podSubject{err: errNoObject} }))
-	h.mux.Handle("/workloads", h.serve(workloadsWebhook, func() subject { return &workloadSubject{} }))
+	h.mux.Handle("/pods", h.serve(podsWebhook, newPodSubject))
+	h.mux.Handle("/workloads", h.serve(workloadsWebhook, newWorkloadSubject))
 	return h, nil
 }
 
 // ServeHTTP answers one admission review.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.mux.ServeHTTP(w, r) }
 
-// subject is what one of the webhooks is asked about.
-type subject interface {
-	objects
-	// admit decides, when all has been read.
-	admit(context.Context, *Handler, *question) answer
-}
-
 // exchange is one request and what becomes of it.
 type exchange struct {
 	webhook string
-	subject subject
 	request *question // nil until it is understood
 	answer  answer
 	err     error // why an HTTP error is answered
@@ -94,10 +86,10 @@ func (h *Handler) serve(webhook string, newSubject func() subject) http.Handler 
 		start := time.Now()
 		h.metrics.inFlight.Inc()
 		defer h.metrics.inFlight.Dec()
-		e := &exchange{webhook: webhook, subject: newSubject()}
+		e := &exchange{webhook: webhook}
 		out := takeBuffer()
 		defer out.giveBack()
-		h.answer(e, w, r, out)
+		h.answer(e, w, r, newSubject, out)
 		if e.err != nil {
 			http.Error(w, e.err.Error(), int(e.answer.code))
 		} else {
@@ -113,7 +105,7 @@ func (h *Handler) serve(webhook string, newSubject func() subject) http.Handler 
 
 // answer reads a request, decides, and writes the answer to out. Where that is
 // not possible e.err is set, and e.answer has the HTTP status.
-func (h *Handler) answer(e *exchange, w http.ResponseWriter, r *http.Request, out *buffer) {
+func (h *Handler) answer(e *exchange, w http.ResponseWriter, r *http.Request, newSubject func() subject, out *buffer) {
 	defer h.rescue(e)
 	ctx, cancel := context.WithTimeout(r.Context(), h.timeFor(r))
 	defer cancel()
@@ -122,13 +114,13 @@ func (h *Handler) answer(e *exchange, w http.ResponseWriter, r *http.Request, ou
 	text := takeBuffer()
 	defer text.giveBack()
 	var leave func()
-	e.request, leave, e.answer = h.readReview(ctx, r, body, text, e.subject)
+	e.request, leave, e.answer = h.readReview(ctx, r, body, text, newSubject)
 	defer leave()
 	if e.request == nil {
 		e.err = errors.New(e.answer.message)
 		return
 	}
-	e.answer = e.subject.admit(ctx, h, e.request)
+	e.answer = e.request.subject.admit(ctx, h, e.request)
 	out.text = e.answer.review(out.text, e.request.UID)
 }
 

@@ -26,35 +26,37 @@ const (
 	maxBodies = 32 << 20
 )
 
-// question is the part of an AdmissionRequest that is read, but for its objects.
+// question is the part of an AdmissionRequest that is read.
 type question struct {
 	UID                          string
 	Kind                         string
 	Group, Resource, SubResource string
 	Namespace, Name              string
 	Operation                    admissionv1.Operation
+
+	subject subject // of its objects
+}
+
+// subject is what one of the webhooks is asked about. Objects are read on the way
+// through the review, whose text is good as long as the body is held.
+type subject interface {
+	read(object *jsonread.Reader)
+	readOld(object *jsonread.Reader)
+	// admit decides, when all has been read.
+	admit(context.Context, *Handler, *question) answer
 }
 
 // review is the part of an AdmissionReview that is read.
 type review struct {
 	APIVersion, Kind string
 	Request          *question
-	// objects takes up the objects of the request, as it comes to them: a review
-	// is gone through once.
-	objects objects
+
+	newSubject func() subject
 }
 
-// objects is what is read of the objects of a request. The text that they are
-// read from is good as long as the body is held.
-type objects interface {
-	read(object *jsonread.Reader)
-	readOld(object *jsonread.Reader)
-}
-
-// readReview reads the review that an HTTP request carries into body, and its
-// objects. Without a request in it, the answer says why. leave is to be called
+// readReview reads the review that an HTTP request carries into body. Without a request in it, the answer says why. leave is to be called
 // when all is done with the review.
-func (h *Handler) readReview(ctx context.Context, r *http.Request, from io.Reader, body *buffer, objects objects) (_ *question, leave func(), _ answer) {
+func (h *Handler) readReview(ctx context.Context, r *http.Request, from io.Reader, body *buffer, newSubject func() subject) (_ *question, leave func(), _ answer) {
 	leave = func() {}
 	if problem := readBody(r, from, body); problem.message != "" {
 		return nil, leave, problem
@@ -64,7 +66,7 @@ func (h *Handler) readReview(ctx context.Context, r *http.Request, from io.Reade
 			return nil, func() {}, unreadable(errBusy)
 		}
 	}
-	request, problem := decodeReview(body.text, objects)
+	request, problem := decodeReview(body.text, newSubject)
 	return request, leave, problem
 }
 
@@ -82,8 +84,8 @@ func readBody(r *http.Request, from io.Reader, body *buffer) answer {
 	return answer{}
 }
 
-func decodeReview(text []byte, objects objects) (*question, answer) {
-	v := review{objects: objects}
+func decodeReview(text []byte, newSubject func() subject) (*question, answer) {
+	v := review{newSubject: newSubject}
 	switch err := v.decode(text); {
 	case err != nil:
 		return nil, unreadable(errNotReview)
@@ -112,7 +114,12 @@ func (v *review) decode(text []byte) error {
 			case "kind":
 				r.String(&v.Kind)
 			case "request":
-				jsonread.Pointer(r, &v.Request, func(q *question) { q.read(r, v.objects) })
+				jsonread.Pointer(r, &v.Request, func(q *question) {
+					if q.subject == nil {
+						q.subject = v.newSubject()
+					}
+					q.read(r)
+				})
 			default:
 				r.Skip()
 			}
@@ -120,7 +127,7 @@ func (v *review) decode(text []byte) error {
 	})
 }
 
-func (q *question) read(r *jsonread.Reader, objects objects) {
+func (q *question) read(r *jsonread.Reader) {
 	r.Object(func(name []byte) {
 		switch string(name) {
 		case "uid":
@@ -139,11 +146,11 @@ func (q *question) read(r *jsonread.Reader, objects objects) {
 			r.String((*string)(&q.Operation))
 		case "object":
 			if !r.Null() {
-				objects.read(r)
+				q.subject.read(r)
 			}
 		case "oldObject":
 			if !r.Null() {
-				objects.readOld(r)
+				q.subject.readOld(r)
 			}
 		default:
 			r.Skip()

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	admissionv1 "k8s.io/api/admission/v1"
 	kjson "sigs.k8s.io/json"
 
@@ -44,13 +45,13 @@ func (r *wireRaw) UnmarshalJSON(text []byte) error {
 }
 
 func (w wireReview) review() review {
-	v := review{APIVersion: w.APIVersion, Kind: w.Kind, objects: &workloadSubject{}}
+	v := review{APIVersion: w.APIVersion, Kind: w.Kind}
 	if q := w.Request; q != nil {
 		v.Request = &question{
 			UID: q.UID, Kind: q.Kind.Kind, Group: q.Resource.Group, Resource: q.Resource.Resource, SubResource: q.SubResource,
 			Namespace: q.Namespace, Name: q.Name, Operation: admissionv1.Operation(q.Operation),
+			subject: &workloadSubject{object: q.Object, old: q.OldObject},
 		}
-		v.objects = &workloadSubject{object: q.Object, old: q.OldObject}
 	}
 	return v
 }
@@ -65,6 +66,7 @@ func FuzzDecodeReview(f *testing.F) {
 		string(reviewOf(f, request("Pod", pod(""), nil))), string(reviewOf(f, update)),
 		`{"request":{"object":{"a":1},"object":null,"oldObject":null},"request":{"object":[2],"uid":"b","kind":null,"resource":{"group":"apps"}}}`,
 		`{"request":{"uid":"a","object":{"spec":7},"operation":"CREATE"}}`, `{"request":{"object":{"spec":{"containers":[{"name":"a"}]}},"object":{"metadata":{}}}}`,
+		`{"request":{"object":{"metadata":{}}},"request":null,"request":{"uid":"a"}}`,
 		`{"Request":{"uid":"a"},"request":{"UID":"b","uid":"c","object": "x" }}`,
 	} {
 		f.Add([]byte(text))
@@ -72,7 +74,7 @@ func FuzzDecodeReview(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte) {
 		var want wireReview
 		wantErr := kjson.UnmarshalCaseSensitivePreserveInts(text, &want)
-		got := review{objects: &workloadSubject{}}
+		got := review{newSubject: newWorkloadSubject}
 		err := got.decode(text)
 		if (err != nil) != (wantErr != nil) {
 			t.Fatalf("%s\nerror %v, want %v", text, err, wantErr)
@@ -80,10 +82,12 @@ func FuzzDecodeReview(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if diff := cmp.Diff(want.review(), got, cmp.AllowUnexported(review{}, workloadSubject{})); diff != "" {
+		if diff := cmp.Diff(want.review(), got, cmp.AllowUnexported(question{}, workloadSubject{}), cmpopts.IgnoreFields(review{}, "newSubject")); diff != "" {
 			t.Fatalf("%s\n(-want +got):\n%s", text, diff)
 		}
-		checkPodWithin(t, text, got.objects.(*workloadSubject).object)
+		if q := got.Request; q != nil {
+			checkPodWithin(t, text, q.subject.(*workloadSubject).object)
+		}
 	})
 }
 
@@ -91,13 +95,14 @@ func FuzzDecodeReview(f *testing.F) {
 // the same one by itself.
 func checkPodWithin(t *testing.T, text, object []byte) {
 	t.Helper()
-	var within podSubject
-	if err := (&review{objects: &within}).decode(text); err != nil {
+	v := review{newSubject: newPodSubject}
+	if err := v.decode(text); err != nil {
 		t.Fatalf("%s\nerror %v, none with a workload", text, err)
 	}
 	if object == nil {
 		return
 	}
+	within := v.Request.subject.(*podSubject)
 	alone, err := inject.DecodePod(object)
 	if (err != nil) != (within.err != nil) || !reflect.DeepEqual(alone, within.pod) {
 		t.Fatalf("%s\nread within: %+v, %v\nalone: %+v, %v", text, within.pod, within.err, alone, err)

@@ -26,6 +26,8 @@ type workloadSubject struct {
 	object, old []byte
 }
 
+func newWorkloadSubject() subject { return &workloadSubject{} }
+
 func (s *workloadSubject) read(r *jsonread.Reader)    { s.object = r.Raw() }
 func (s *workloadSubject) readOld(r *jsonread.Reader) { s.old = r.Raw() }
 
