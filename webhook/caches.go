@@ -36,7 +36,7 @@ type Caches struct {
 func NewCaches(client kubernetes.Interface, store *secretsstore.Client) (*Caches, error) {
 	factory := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(slim))
 	namespaces, accounts := factory.Core().V1().Namespaces(), factory.Core().V1().ServiceAccounts()
-	class := store.NewClassInformer(metav1.NamespaceAll, nil)
+	class := store.NewClassInformer(metav1.NamespaceAll)
 	if err := class.SetTransform(slim); err != nil {
 		return nil, fmt.Errorf("set up the cache of classes: %w", err)
 	}

@@ -26,7 +26,7 @@ func status() secretsstore.SecretProviderClassPodStatus {
 	return secretsstore.SecretProviderClassPodStatus{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: "web-1-shop-akv", Namespace: "shop", Generation: 2,
-			Labels: map[string]string{secretsstore.NodeLabel: "node-1"},
+			Labels: map[string]string{"internal.secrets-store.csi.k8s.io/node-name": "node-1"},
 		},
 		Status: secretsstore.SecretProviderClassPodStatusStatus{
 			PodName: "web-1", SecretProviderClassName: "akv", Mounted: true, TargetPath: "/var/lib/kubelet/pods/u/volumes",

@@ -30,15 +30,10 @@ func (c *Client) PodStatusListWatch(namespace string) cache.ListerWatcher {
 }
 
 // NewClassInformer returns an informer of *SecretProviderClass, indexed by
-// namespace besides indexers. It never resyncs.
-func (c *Client) NewClassInformer(namespace string, indexers cache.Indexers) cache.SharedIndexInformer {
-	return newInformer(c.ClassListWatch(namespace), &SecretProviderClass{}, indexers)
-}
-
-// NewPodStatusInformer returns an informer of *SecretProviderClassPodStatus,
-// indexed by namespace besides indexers. It never resyncs.
-func (c *Client) NewPodStatusInformer(namespace string, indexers cache.Indexers) cache.SharedIndexInformer {
-	return newInformer(c.PodStatusListWatch(namespace), &SecretProviderClassPodStatus{}, indexers)
+// namespace. It never resyncs.
+func (c *Client) NewClassInformer(namespace string) cache.SharedIndexInformer {
+	return cache.NewSharedIndexInformer(c.ClassListWatch(namespace), &SecretProviderClass{}, 0,
+		cache.Indexers{cache.NamespaceIndex: cache.MetaNamespaceIndexFunc})
 }
 
 func (c *Client) listWatch(
@@ -46,12 +41,4 @@ func (c *Client) listWatch(
 	watches func(context.Context, metav1.ListOptions) (watch.Interface, error),
 ) cache.ListerWatcher {
 	return cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{ListWithContextFunc: list, WatchFuncWithContext: watches}, c.source)
-}
-
-func newInformer(lw cache.ListerWatcher, example runtime.Object, indexers cache.Indexers) cache.SharedIndexInformer {
-	all := cache.Indexers{cache.NamespaceIndex: cache.MetaNamespaceIndexFunc}
-	for name, index := range indexers {
-		all[name] = index
-	}
-	return cache.NewSharedIndexInformer(lw, example, 0, all)
 }

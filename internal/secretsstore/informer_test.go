@@ -34,8 +34,8 @@ func TestInformersFollow(t *testing.T) {
 	byClass := func(o any) ([]string, error) {
 		return []string{o.(*secretsstore.SecretProviderClassPodStatus).Status.SecretProviderClassName}, nil
 	}
-	classes := client.NewClassInformer("", nil)
-	statuses := client.NewPodStatusInformer("", cache.Indexers{"class": byClass})
+	classes := client.NewClassInformer("")
+	statuses := cache.NewSharedIndexInformer(client.PodStatusListWatch(""), &secretsstore.SecretProviderClassPodStatus{}, 0, cache.Indexers{cache.NamespaceIndex: cache.MetaNamespaceIndexFunc, "class": byClass})
 	came := make(chan string, 10)
 	if _, err := statuses.AddEventHandler(cache.ResourceEventHandlerFuncs{AddFunc: func(o any) {
 		came <- o.(*secretsstore.SecretProviderClassPodStatus).Name

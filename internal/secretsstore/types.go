@@ -12,8 +12,6 @@ const (
 	ProviderAzure = "azure"
 	// FieldManager is the driver's manager name in managedFields.
 	FieldManager = "csi-secrets-store"
-	// NodeLabel on a SecretProviderClassPodStatus names the pod's node.
-	NodeLabel = "internal.secrets-store.csi.k8s.io/node-name"
 	// ManagedLabel with the value "true" marks a Secret that the driver fills.
 	ManagedLabel = "secrets-store.csi.k8s.io/managed"
 	// ClassAttribute is the volume attribute that names the class to mount.
