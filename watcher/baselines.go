@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -84,8 +85,9 @@ func (l *ledger) touch(now time.Time, within time.Duration) {
 	}
 }
 
-// load takes over what the leader before has written.
-func (k *keeper) load() {
+// load takes over what the leader before has written, without the workloads that
+// have gone since.
+func (k *keeper) load(now time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.held = map[string]*ledger{}
@@ -94,8 +96,27 @@ func (k *keeper) load() {
 			k.log.Warn("Baselines not read, seen for the first time again", "configMap", kept.Name, "error", kept.unread.Error())
 		}
 		name := strings.TrimPrefix(kept.Name, baselinePrefix)
-		k.held[name] = &ledger{by: k.comparable(kept.ledger, kept.keyName), open: map[types.UID]bool{}, stored: true, version: kept.ResourceVersion}
+		l := &ledger{by: k.comparable(kept.ledger, kept.keyName), open: map[types.UID]bool{}, stored: true, version: kept.ResourceVersion}
+		k.held[name] = l
+		if present := k.present(name, l.by); len(present) < len(l.by) {
+			l.by = present
+			l.touch(now, writeLatest)
+			k.queue.AddAfter(name, writeQuiet)
+		}
 	}
+}
+
+// present answers the part of a namespace's baselines whose workloads are there.
+func (k *keeper) present(namespace string, by rollout.Ledger) rollout.Ledger {
+	kept := rollout.Ledger{}
+	for _, s := range k.caches.workloads {
+		for _, w := range s.by(byNamespace, namespace) {
+			if b, known := by[w.UID]; known {
+				kept[w.UID] = b
+			}
+		}
+	}
+	return kept
 }
 
 // comparable leaves out the digests that were made with another key: none of
@@ -230,18 +251,8 @@ func (k *keeper) written(namespace string) (data map[string]string, was ledger, 
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	l := k.held[namespace]
-	there := map[types.UID]bool{}
-	for _, s := range k.caches.workloads {
-		for _, w := range s.by(byNamespace, namespace) {
-			there[w.UID] = true
-		}
-	}
-	kept := rollout.Ledger{}
-	for uid, b := range l.by {
-		if there[uid] && !b.IsZero() {
-			kept[uid] = b
-		}
-	}
+	kept := k.present(namespace, l.by)
+	maps.DeleteFunc(kept, func(_ types.UID, b rollout.Baseline) bool { return b.IsZero() })
 	data, dropped := kept.Data()
 	if dropped > 0 {
 		k.log.Warn("Baselines of a namespace do not fit into one ConfigMap", "namespace", namespace, "dropped", dropped)
@@ -272,6 +283,10 @@ func (k *keeper) stored(namespace string, m *corev1.ConfigMap, taken time.Time) 
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	l := k.held[namespace]
+	if m == nil && len(l.by) == 0 {
+		delete(k.held, namespace) // nobody is left
+		return
+	}
 	l.stored, l.version = m != nil, ""
 	clear(l.open)
 	if m != nil {

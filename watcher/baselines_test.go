@@ -11,6 +11,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 
 	"keyroll.dev/watcher/rollout"
@@ -114,6 +115,51 @@ func TestBaselinesGoWithTheirWorkloads(t *testing.T) {
 		c.must(err)
 		if len(left.Items) > 0 {
 			t.Errorf("%s is left with %v", left.Items[0].Name, left.Items[0].Data)
+		}
+	})
+}
+
+func TestBaselinesOfWhatWentWhileNobodyLedGoToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		left := func(namespace string) *corev1.ConfigMap {
+			return &corev1.ConfigMap{
+				ObjectMeta: metav1.ObjectMeta{Namespace: "keyroll-system", Name: baselinePrefix + namespace, ResourceVersion: "7", Labels: map[string]string{baselineLabel: "true"}},
+				Data:       map[string]string{"gone-uid": `{"classes":{"files":{"digest":"d","since":"1999-12-31T00:00:00Z"}}}`},
+			}
+		}
+		ours := left(shop)
+		ours.Data["web-uid"] = ours.Data["gone-uid"]
+		c := start(t, []runtime.Object{enabledNamespace(), deployment(), ours, left("gone")})
+		defer c.stop()
+		time.Sleep(2 * time.Minute)
+		list, err := c.kube.CoreV1().ConfigMaps("keyroll-system").List(t.Context(), metav1.ListOptions{})
+		c.must(err)
+		got := map[string][]string{}
+		for _, m := range list.Items {
+			got[m.Name] = slices.Sorted(maps.Keys(m.Data))
+		}
+		want := map[string][]string{baselinePrefix + shop: {"web-uid"}}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("baselines (-want +got)\n%s", diff)
+		}
+	})
+}
+
+func TestNothingIsRememberedOfANamespaceThatIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, append(shopObjects(), managedSecret("app-secrets", "one")))
+		defer c.stop()
+		time.Sleep(2 * time.Minute)
+		remembered := func() int { return len(c.controller.keeper.held) + len(c.controller.seen.seen) }
+		if got := remembered(); got != 2 {
+			t.Fatalf("%d namespaces and Secrets are remembered, want one of each", got)
+		}
+		c.must(c.kube.AppsV1().Deployments(shop).Delete(t.Context(), "web", metav1.DeleteOptions{}))
+		c.must(c.kube.CoreV1().Secrets(shop).Delete(t.Context(), "app-secrets", metav1.DeleteOptions{}))
+		c.must(c.kube.CoreV1().Namespaces().Delete(t.Context(), shop, metav1.DeleteOptions{}))
+		time.Sleep(2 * time.Minute)
+		if got := remembered(); got != 0 {
+			t.Errorf("%d namespaces and Secrets are remembered", got)
 		}
 	})
 }

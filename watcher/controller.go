@@ -11,8 +11,8 @@
 //	          ├─ baseline   what pods run on, written for those who come after
 //	          └─ workload   gather a rollout.State ─► rollout.Decide ─► one guarded patch, Event, metrics
 //
-// Caches are warm in every replica; only the one that holds the lease works on
-// the queues. What a process remembers of a workload (notes) refines decisions
+// Caches are warm in every replica; only the one that holds the lease has and
+// works on the queues. What a process remembers of a workload (notes) refines decisions
 // and may be lost: the next leader comes to the same answers from the cluster
 // alone. After the first list of each kind nothing is listed again.
 package watcher
@@ -241,9 +241,14 @@ func (c *Controller) Run(ctx context.Context) error {
 	if !c.awaitCaches(ctx) {
 		return nil
 	}
-	c.recorder.StartRecordingToSink(eventSink{c.config.Kube})
+	sink := eventSink{kube: c.config.Kube, ended: make(chan struct{})}
+	c.recorder.StartRecordingToSink(sink)
 	defer c.recorder.Shutdown()
-	return lead(ctx, c.config.Kube.Leases(c.config.Namespace), c.config.Lease, c.log, c.work)
+	err := lead(ctx, c.config.Kube.Leases(c.config.Namespace), c.config.Lease, c.log, c.work)
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWrites)
+	defer cancel()
+	sink.end(last, c.tell.recorder)
+	return err
 }
 
 // awaitCaches answers false when ctx ended first.
@@ -266,8 +271,10 @@ func (c *Controller) work(ctx context.Context) {
 	c.log.Info("Leading")
 	c.metrics.leading.Set(1)
 	defer c.metrics.leading.Set(0)
-	c.keeper.load()
+	c.open()
+	c.keeper.load(time.Now())
 	c.survey()
+	c.begin()
 	var group sync.WaitGroup
 	group.Go(func() { c.provider.templates.work(ctx, 2, c.provider.syncTemplate, failed[key](c.log, "template")) })
 	group.Go(func() { c.provider.classes.work(ctx, 4, c.provider.syncClass, failed[classKey](c.log, "class")) })
@@ -281,6 +288,17 @@ func (c *Controller) work(ctx context.Context) {
 	defer cancel()
 	c.keeper.flush(last)
 	c.log.Info("Stopped leading")
+}
+
+// open has the queues take in what informers tell from now on.
+func (c *Controller) open() {
+	c.provider.templates.open()
+	c.provider.classes.open()
+	c.mender.queue.open()
+	c.laggards.queue.open()
+	c.fans.open()
+	c.keeper.queue.open()
+	c.workloads.open()
 }
 
 // lastWrites bounds what is written after the end was asked for.
@@ -425,7 +443,7 @@ func (c *Controller) follow(now time.Time, w *workload, n *note, d rollout.Decis
 	}
 	c.metrics.moved(n.decided, d)
 	n.decided = d
-	c.metrics.paced(c.pace.counts())
+	c.metrics.paced(c.pace.places())
 }
 
 // place gives, keeps or takes away the workload's place among the rollouts that
@@ -537,7 +555,7 @@ func (c *Controller) forget(k key) {
 		c.metrics.held(n.stuck, false)
 		c.keeper.drop(k.namespace, n.uid, time.Now())
 	}
-	c.metrics.paced(c.pace.counts())
+	c.metrics.paced(c.pace.places())
 }
 
 func (c *Controller) enqueue(keys ...key) {

@@ -2,6 +2,7 @@ package watcher
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -116,7 +117,7 @@ func TestARefusedRolloutIsTriedAgainForEver(t *testing.T) {
 		if refused < 250 || refused > 330 {
 			t.Errorf("%d tries in a day", refused)
 		}
-		if underway, waiting := c.controller.pace.counts(); underway+waiting > 0 {
+		if underway, waiting := c.controller.pace.places(), c.controller.pace.line.Len(); underway+waiting > 0 {
 			t.Errorf("the workload holds %d places and %d turns", underway, waiting)
 		}
 		c.refuse(nil)
@@ -196,6 +197,21 @@ func TestAConflictIsDecidedAgain(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		if len(c.patches()) != 3 {
 			t.Errorf("%d patches were sent, want two conflicts and one rollout", len(c.patches()))
+		}
+	})
+}
+
+func TestWhatIsToldInTheLastMomentIsWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, shopObjects())
+		time.Sleep(time.Minute)
+		const told = 200
+		for i := range told {
+			c.controller.tell.rolled(&workload{kind: deployments, ObjectMeta: meta(fmt.Sprint("w", i))}, "keyroll: secret/db-password changed")
+		}
+		c.stop()
+		if got := len(c.events()); got != told {
+			t.Errorf("%d Events were written, want %d", got, told)
 		}
 	})
 }

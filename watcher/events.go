@@ -87,10 +87,31 @@ const maxTold = 20000
 // maxWhy bounds what is repeated of the API server's answer.
 const maxWhy = 500
 
-// eventSink is where client-go's recorder writes Events to.
-type eventSink struct{ kube *kube.Client }
+// eventSink is where client-go's recorder writes Events to, one after the other.
+type eventSink struct {
+	kube  *kube.Client
+	ended chan struct{} // closed by the last word
+}
+
+// lastWord is the kind that no object has of an Event that is not written: when
+// it comes, all that was told before it has been.
+const lastWord = "LastWord"
+
+// end waits until what was told is written, or given up, as far as ctx allows.
+// client-go's own shutdown drops it. Nothing must be told after it.
+func (s eventSink) end(ctx context.Context, recorder record.EventRecorder) {
+	recorder.Event(&corev1.ObjectReference{Kind: lastWord}, normal, lastWord, "")
+	select {
+	case <-s.ended:
+	case <-ctx.Done():
+	}
+}
 
 func (s eventSink) Create(e *corev1.Event) (*corev1.Event, error) {
+	if e.InvolvedObject.Kind == lastWord {
+		close(s.ended)
+		return e, nil
+	}
 	return s.kube.Events(e.Namespace).Create(context.Background(), e, metav1.CreateOptions{})
 }
 

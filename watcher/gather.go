@@ -99,7 +99,7 @@ func (g *gathering) addSecret(name string, how use, alone bool) {
 			told.Since = g.since(g.w.Namespace, name, s.digest)
 		}
 	}
-	told.Env = told.Env || how == fixed
+	told.Env = told.Env || how == atStart
 	told.Trigger = told.Trigger || alone && !told.Hidden
 	g.state.Secrets[name] = told
 }

@@ -10,7 +10,7 @@ import (
 // The indexes lead from a thing to those who depend on it, so that an event
 // costs no more than what it concerns.
 const (
-	byNamespace = cache.NamespaceIndex // workloads, classes and Secrets
+	byNamespace = cache.NamespaceIndex // workloads, classes, Secrets, and pods with a record
 	byOwner     = "owner"              // pods, revisions and workloads by the UID of their controller
 	byClass     = "class"              // pods and statuses by namespace/class
 	bySecret    = "secret"             // pods, classes and workloads by namespace/Secret
@@ -28,10 +28,11 @@ var (
 		byOwner: indexed(func(r *revision) []string { return ownerUID(r.owner) }),
 	}
 	podIndexes = cache.Indexers{
-		byOwner:  indexed(func(p *pod) []string { return ownerUID(p.owner) }),
-		byClass:  indexed(classesOfPod),
-		bySecret: indexed(secretsOfPod),
-		byNode:   indexed(nodeOfDaemon),
+		byNamespace: indexed(namespaceOfRecord),
+		byOwner:     indexed(func(p *pod) []string { return ownerUID(p.owner) }),
+		byClass:     indexed(classesOfPod),
+		bySecret:    indexed(secretsOfPod),
+		byNode:      indexed(nodeOfDaemon),
 	}
 	statusIndexes = cache.Indexers{
 		byClass: indexed(func(s *status) []string { return []string{path(s.Namespace, s.class)} }),
@@ -48,6 +49,15 @@ func ownerUID(o owner) []string {
 		return nil
 	}
 	return []string{string(o.uid)}
+}
+
+// namespaceOfRecord files the pods whose record may be believed or not for what
+// their namespace says.
+func namespaceOfRecord(p *pod) []string {
+	if p.record == "" {
+		return nil
+	}
+	return []string{p.Namespace}
 }
 
 func classesOfPod(p *pod) []string {

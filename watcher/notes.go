@@ -1,6 +1,7 @@
 package watcher
 
 import (
+	"maps"
 	"sync"
 	"time"
 
@@ -77,6 +78,13 @@ type sightings struct {
 type sighting struct {
 	digest string
 	since  time.Time // zero: it was so at first sight
+}
+
+// forget drops what was seen in a namespace that is gone.
+func (s *sightings) forget(namespace string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	maps.DeleteFunc(s.seen, func(k classKey, _ sighting) bool { return k.namespace == namespace })
 }
 
 // note answers since when the Secret has the digest, now being when it is seen.

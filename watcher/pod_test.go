@@ -62,7 +62,7 @@ func TestReferences(t *testing.T) {
 				},
 			},
 			want: references{
-				secrets:   map[string]use{"kept": asFiles, "fixed": fixed, "kept-too": asFiles, "fixed-too": asFiles},
+				secrets:   map[string]use{"kept": asFiles, "fixed": atStart, "kept-too": asFiles, "fixed-too": asFiles},
 				consumers: map[string]bool{"app": true, "side": true},
 			},
 		},
@@ -71,7 +71,7 @@ func TestReferences(t *testing.T) {
 		},
 		"the environment of init containers counts": {
 			spec: corev1.PodSpec{InitContainers: []corev1.Container{{Name: "init", EnvFrom: fromEnv}}},
-			want: references{secrets: map[string]use{"all": fixed}, consumers: map[string]bool{"init": true}},
+			want: references{secrets: map[string]use{"all": atStart}, consumers: map[string]bool{"init": true}},
 		},
 		"credentials of the volume's own": {
 			spec: corev1.PodSpec{Volumes: []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{CSI: &corev1.CSIVolumeSource{

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	metadatafake "k8s.io/client-go/metadata/fake"
 
@@ -164,6 +165,37 @@ func TestAPodsRecordIsBelievedOnlyWhereItMayBe(t *testing.T) {
 				}
 				if diff := cmp.Diff(want, c.events()); diff != "" {
 					t.Errorf("events (-want +got)\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
+func TestANamespaceThatComesAfterItsPodsMakesTheirClasses(t *testing.T) {
+	record := dependency.Record{V: dependency.Version, Vault: "shop-kv", Objects: []string{"secret/db-password"}, ClientID: "22222222-2222-2222-2222-222222222222", TenantID: "11111111-1111-1111-1111-111111111111"}
+	record.SecretProviderClass = record.ClassName()
+	otherVault := enabledNamespace()
+	otherVault.Annotations[annotation.AllowedVaults] = "other-kv"
+	for name, before := range map[string]*corev1.Namespace{
+		"its label":     {ObjectMeta: metav1.ObjectMeta{Name: shop}},
+		"allowed vault": otherVault,
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := injectedPod("job-a", "none", record.ClassName())
+				controlledBy(&p.ObjectMeta, schema.GroupVersionKind{Group: "batch", Version: "v1", Kind: "Job"}, "job")
+				p.Annotations[annotation.Dependencies] = record.Encode()
+				c := start(t, []runtime.Object{before, p})
+				defer c.stop()
+				time.Sleep(time.Minute)
+				if got := len(c.classesOf()); got != 0 {
+					t.Fatalf("%d classes were made before", got)
+				}
+				_, err := c.kube.CoreV1().Namespaces().Update(t.Context(), enabledNamespace(), metav1.UpdateOptions{})
+				c.must(err)
+				time.Sleep(time.Second)
+				if got := len(c.classesOf()); got != 1 {
+					t.Errorf("%d classes, want that of the pod", got)
 				}
 			})
 		})

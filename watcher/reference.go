@@ -12,9 +12,9 @@ type use int
 const (
 	// asFiles: through a volume that kubelet keeps up to date.
 	asFiles use = iota + 1
-	// fixed: through the environment or a subPath mount, so what a container
+	// atStart: through the environment or a subPath mount, so what a container
 	// started with is what it keeps.
-	fixed
+	atStart
 )
 
 // references is what a pod spec takes its secret content from.
@@ -75,13 +75,13 @@ func (r *references) addContainer(c *corev1.Container, volumes map[string]source
 	takes := false
 	for _, from := range c.EnvFrom {
 		if from.SecretRef != nil {
-			r.take(from.SecretRef.Name, fixed)
+			r.take(from.SecretRef.Name, atStart)
 			takes = true
 		}
 	}
 	for _, env := range c.Env {
 		if env.ValueFrom != nil && env.ValueFrom.SecretKeyRef != nil {
-			r.take(env.ValueFrom.SecretKeyRef.Name, fixed)
+			r.take(env.ValueFrom.SecretKeyRef.Name, atStart)
 			takes = true
 		}
 	}
@@ -90,7 +90,7 @@ func (r *references) addContainer(c *corev1.Container, volumes map[string]source
 		takes = takes || from.class != "" || len(from.secrets) > 0
 		how := asFiles
 		if mount.SubPath != "" || mount.SubPathExpr != "" {
-			how = fixed
+			how = atStart
 		}
 		for _, secret := range from.secrets {
 			r.take(secret, how)

@@ -36,6 +36,34 @@ func (c *Controller) subscribe() {
 	}
 }
 
+// begin enqueues all that the caches hold. What came before the queues were opened
+// is in the caches already, which informers bring up to date before they tell;
+// what comes after is told.
+func (c *Controller) begin() {
+	for _, s := range c.caches.workloads {
+		for _, w := range s.all() {
+			c.workloadChanged(nil, w)
+		}
+	}
+	for _, r := range c.caches.replicaSets.all() {
+		if r.alone != nil {
+			c.workloadChanged(nil, r.alone)
+		}
+	}
+	for _, p := range c.caches.pods.all() {
+		c.provider.podChanged(nil, p)
+		if p.loose(c.caches) {
+			c.workloads.Add(p.alone().key())
+		}
+	}
+	for _, s := range c.caches.statuses.all() {
+		c.laggards.queue.Add(classKey{s.Namespace, s.class})
+	}
+	for _, one := range c.caches.classes.all() {
+		c.provider.look(one.Namespace, one.Name)
+	}
+}
+
 func (c *Controller) workloadChanged(before, after *workload) {
 	c.provider.workloadChanged(before, after)
 	last := after
@@ -189,7 +217,13 @@ func (c *Controller) namespaceChanged(before, after *namespace) {
 	if last == nil {
 		last = before
 	}
+	if after == nil {
+		c.seen.forget(last.Name)
+	}
 	c.provider.namespaceChanged(last.Name)
+	for _, p := range c.caches.pods.by(byNamespace, last.Name) {
+		c.provider.podChanged(nil, p)
+	}
 	for _, s := range c.caches.workloads {
 		for _, w := range s.by(byNamespace, last.Name) {
 			c.workloads.Add(w.key())
