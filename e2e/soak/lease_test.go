@@ -17,7 +17,7 @@ import (
 
 const (
 	afterTerm     = 2 * time.Second
-	afterKillLost = 21 * time.Second // the lease, a try of the elector's, and a second to act
+	afterKillLost = 18 * time.Second // the lease, time until the next look at it, and time to act
 )
 
 // TestTheLeaseIsHandedOver ends the leading watcher in both ways and shows how
