@@ -183,7 +183,12 @@ func (s *stage) measure(ctx context.Context, l *lot, what string, b bounds) erro
 	if err != nil {
 		return err
 	}
+	cpu, err := cpuOf(watcher.Pid())
+	if err != nil {
+		return err
+	}
 	s.report.add(figure{what: what + ": from the start of the watcher to ready", unit: "s", ours: ready.Seconds(), held: most(b.ready)})
+	s.report.add(figure{what: what + ": its CPU until then", unit: "s", ours: cpu.Seconds()})
 	if err := sleep(ctx, calm); err != nil {
 		return err
 	}
