@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"keyroll.dev/e2e/install"
 )
@@ -34,6 +35,12 @@ func save(ctx context.Context, p *install.Process, profile, name string) error {
 		return err
 	}
 	response, err := http.DefaultClient.Do(request)
+	for begin := time.Now(); err != nil && time.Since(begin) < 5*time.Second; { // it may just have started
+		if err := sleep(ctx, 10*time.Millisecond); err != nil {
+			return err
+		}
+		response, err = http.DefaultClient.Do(request)
+	}
 	if err != nil {
 		return err
 	}
