@@ -304,6 +304,9 @@ func TestRecordBesideAPartition(t *testing.T) {
 	}
 	mountless := func(s *State) { *s = alone(*s); s.Pods = slices.Clone(s.Pods) }
 	partition := func(n int32) change { return func(s *State) { s.Workload.Partition = n } }
+	image := func(same bool) change { // as db-0's
+		return func(s *State) { s.Pods = slices.Clone(s.Pods); s.Pods[0].Current = same }
+	}
 	rotation := []moment{{time.Second, both(polls(1, "v2"), writes("B", time.Second))}, {minute, func(*State) {}}}
 	scaledUp := append(rotation, moment{11 * minute, starts(1, 10*minute, false)})
 	later := func(before []moment, more ...moment) []moment { return append(slices.Clone(before), more...) }
@@ -334,6 +337,15 @@ func TestRecordBesideAPartition(t *testing.T) {
 				st.Created, st.Changed = t0.Add(-time.Hour), at(time.Minute)
 				s.Pods[0].Mounts = []Mount{{Class: class, Status: &st}}
 			})}, moment{21 * minute, func(*State) {}}),
+			outcome{Roll, ContentChanged, 0},
+		},
+		"the pod is told of when it is of an older revision, which bears no stamp either": {
+			later(rotation, moment{11 * minute, both(image(false), starts(1, 10*minute, false))}, moment{20 * minute, both(written(19*minute), another)}),
+			outcome{None, BelowPartition, 0},
+		},
+		"the pod is rolled once an undo makes its revision the newest again": {
+			later(rotation, moment{11 * minute, both(image(false), starts(1, 10*minute, false))},
+				moment{20 * minute, both(written(19*minute), another, image(true), partition(0))}, moment{21 * minute, func(*State) {}}),
 			outcome{Roll, ContentChanged, 0},
 		},
 		"the pod is made again": {

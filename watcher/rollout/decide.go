@@ -105,11 +105,15 @@ func nobodyStale(v *view) (Decision, bool) {
 	switch unknown := v.unknown(); {
 	case v.stuck():
 		return none(RolloutStuck, "its rollout has not moved for %s", v.sinceMoved())
-	case len(v.current) == 0:
-		return none(NoPods, "no pod of the newest revision is there yet")
 	case len(unknown) > 0:
 		why := unknown[0].verdict
 		return none(why.Reason, "cannot be told for %s: %s of %s", podNames(unknown), unknownText[why.Reason], why.Of)
+	case len(v.left) > 0 && v.s.Workload.OnDelete:
+		return none(OnDelete, onDeleteText, lackText(v.left))
+	case len(v.left) > 0:
+		return none(BelowPartition, belowPartitionText, lackText(v.left), v.s.Workload.Partition)
+	case len(v.current) == 0:
+		return none(NoPods, "no pod of the newest revision is there yet")
 	case v.counts.Fresh > len(v.running):
 		return none(Starting, "%d of %d pods are starting", v.counts.Fresh-len(v.running), v.counts.Fresh)
 	default:
@@ -148,25 +152,31 @@ func paused(v *view) (Decision, bool) {
 	return none(Paused, "%s; its rollouts are paused", v.staleText())
 }
 
+// What is said of pods that their controller keeps, of whatever revision.
+const (
+	onDeleteText       = "%s; its update strategy OnDelete leaves it to you to delete them"
+	belowPartitionText = "%s; all of them are below the partition %d"
+)
+
 func onDelete(v *view) (Decision, bool) {
 	if !v.s.Workload.OnDelete {
 		return Decision{}, false
 	}
-	return none(OnDelete, "%s; its update strategy OnDelete leaves it to you to delete them", v.staleText())
+	return none(OnDelete, onDeleteText, v.staleText())
 }
 
 func belowPartition(v *view) (Decision, bool) {
 	if len(v.stale) > 0 {
 		return Decision{}, false
 	}
-	return none(BelowPartition, "%s; all of them are below the partition %d", v.staleText(), v.s.Workload.Partition)
+	return none(BelowPartition, belowPartitionText, v.staleText(), v.s.Workload.Partition)
 }
 
 // rolloutStuck holds a workload back that has pods left to replace: another
 // rollout would only begin with the same pods again. Where none are left, pods
 // that are not available may be waiting for the new content.
 func rolloutStuck(v *view) (Decision, bool) {
-	if !v.stuck() || v.leaving == 0 {
+	if !v.stuck() || v.leaving() == 0 {
 		return Decision{}, false
 	}
 	return none(RolloutStuck, "%s; its rollout has not moved for %s", v.staleText(), v.sinceMoved())
@@ -288,12 +298,15 @@ func (v *view) sinceMoved() time.Duration {
 
 // staleText names the stale pods and what they lack.
 func (v *view) staleText() string {
-	all := slices.Concat(v.stale, v.kept)
-	what := "the content of " + all[0].verdict.Of
-	if all[0].verdict.Reason == SecretChanged {
-		what = "Secret " + all[0].verdict.Of
+	return lackText(slices.Concat(v.stale, v.kept))
+}
+
+func lackText(pods []*judged) string {
+	what := "the content of " + pods[0].verdict.Of
+	if pods[0].verdict.Reason == SecretChanged {
+		what = "Secret " + pods[0].verdict.Of
 	}
-	return fmt.Sprintf("%s changed after the start of %s", what, podNames(all))
+	return fmt.Sprintf("%s changed after the start of %s", what, podNames(pods))
 }
 
 // podNames lists a few names and counts the rest.

@@ -139,6 +139,66 @@ func TestDecideChecksInOrder(t *testing.T) {
 	}
 }
 
+// TestPodsLeftOnOlderRevisions has a stale pod, db-0, that the workload's
+// controller keeps on an older revision. No rollout is for it; people are told.
+func TestPodsLeftOnOlderRevisions(t *testing.T) {
+	type change = func(*State)
+	below := func(s *State) { s.Workload.Partition = 1 }
+	byHand := func(s *State) { s.Workload.OnDelete = true }
+	incomplete := func(s *State) {
+		s.Workload.Complete = false
+		other := older("db-2")
+		other.Ordinal = 2
+		s.Pods = append(s.Pods, other)
+	}
+	bySecret := func(started string) change { // alone, as far as is remembered
+		return func(s *State) {
+			s.Pods[0].Mounts, s.Pods[1].Mounts = nil, nil
+			s.Secrets = map[string]Secret{env: {Digest: "B", Trigger: true}}
+			s.Baseline.Secrets = map[string]SecretBaseline{env: {Digest: "B", Since: at(time.Minute)}}
+			s.Baseline.Stamp, s.Pods[1].Stamp, s.Workload.Stamp = "aa-2", "aa-2", "aa-2"
+			s.Memory = Memory{pods: map[types.UID]held{s.Pods[0].UID: {started: s.Pods[0].Started, secrets: map[string]string{env: started}}}}
+		}
+	}
+	onOther := func(s *State) { s.Pods[1] = rotated("db-1", "v2", at(90*time.Minute)); s.Pods[1].Ordinal = 1 }
+	tests := map[string]struct {
+		given   change
+		want    outcome
+		counts  Counts
+		rotated time.Time
+	}{
+		"on its way out":                          {func(*State) {}, outcome{None, UpToDate, 0}, Counts{Fresh: 1, Older: 1}, time.Time{}},
+		"below the partition":                     {below, outcome{None, BelowPartition, 0}, Counts{Fresh: 1, Stale: 1, Older: 1}, at(time.Hour)},
+		"below the partition, and not stale":      {both(below, func(s *State) { s.Pods[0].Mounts = firstMount("db-0").Mounts }), outcome{None, UpToDate, 0}, Counts{Fresh: 1, Older: 1}, time.Time{}},
+		"below the partition, the only one":       {both(below, func(s *State) { s.Pods = s.Pods[:1] }), outcome{None, BelowPartition, 0}, Counts{Stale: 1, Older: 1}, at(time.Hour)},
+		"below the partition, by its Secret":      {both(below, bySecret("A")), outcome{None, BelowPartition, 0}, Counts{Fresh: 1, Stale: 1, Older: 1}, time.Time{}},
+		"below the partition, not to be told":     {both(below, bySecret("")), outcome{None, UpToDate, 0}, Counts{Fresh: 1, Older: 1}, time.Time{}},
+		"strategy OnDelete":                       {byHand, outcome{None, OnDelete, 0}, Counts{Fresh: 1, Stale: 1, Older: 1}, at(time.Hour)},
+		"strategy OnDelete is never stuck":        {both(byHand, incomplete), outcome{None, OnDelete, 0}, Counts{Fresh: 1, Stale: 1, Older: 2}, at(time.Hour)},
+		"below the partition, the rollout stuck":  {both(below, incomplete), outcome{None, RolloutStuck, 0}, Counts{Fresh: 1, Stale: 1, Older: 2}, at(time.Hour)},
+		"below the partition, others cannot tell": {both(below, func(s *State) { s.Pods[1].Mounts[0].Status = nil }), outcome{None, StatusMissing, 0}, Counts{Unknown: 1, Stale: 1, Older: 1}, at(time.Hour)},
+		"below the partition, another is stale":   {both(below, onOther), outcome{Roll, ContentChanged, 0}, Counts{Stale: 2, Older: 1}, at(90 * time.Minute)},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := onePod(rotated("db-0", "v2", at(time.Hour)))
+			s.Pods = append(s.Pods, firstMount("db-1"))
+			s.Workload.Kind, s.Pods[0].Current, s.Pods[1].Ordinal = "StatefulSet", false, 1
+			tt.given(&s)
+			d := decideAfter(10*time.Minute, s, defaults())
+			if diff := cmp.Diff(tt.want, outcomeOf(d)); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", d.Message, diff)
+			}
+			if diff := cmp.Diff(tt.counts, d.Counts); diff != "" {
+				t.Errorf("Counts (-want +got):\n%s", diff)
+			}
+			if !d.Rotated.Equal(tt.rotated) {
+				t.Errorf("Rotated = %v, want %v", d.Rotated, tt.rotated)
+			}
+		})
+	}
+}
+
 func TestDecideRoll(t *testing.T) {
 	s := staleWeb()
 	s.Pods[1] = firstMount("web-b")
@@ -194,18 +254,19 @@ func TestDecideFollowsARollout(t *testing.T) {
 		underway, done, stuck bool
 		after                 time.Duration
 	}{
-		"complete":                  {func(s *State) {}, time.Minute, false, true, false, 0},
-		"not complete":              {func(s *State) { s.Workload.Complete = false }, time.Minute, true, false, false, 9 * time.Minute},
-		"stuck":                     {func(s *State) { s.Workload.Complete = false }, 10 * time.Minute, false, false, true, 0},
-		"paused":                    {func(s *State) { s.Workload.Complete, s.Workload.Paused = false, true }, time.Minute, false, false, false, 0},
-		"deleted":                   {func(s *State) { s.Workload.Complete, s.Workload.Deleting = false, true }, time.Minute, false, false, false, 0},
-		"scaled to zero":            {func(s *State) { s.Workload.Complete, s.Workload.Replicas = false, 0 }, time.Minute, false, false, false, 0},
-		"never rolled by us":        {func(s *State) { s.Workload.Complete, s.Workload.Rolled = false, time.Time{} }, time.Minute, false, false, false, 0},
-		"the stamp taken away":      {func(s *State) { s.Workload.Complete, s.Workload.Stamp, s.Pods[0].Stamp = false, "", "" }, time.Minute, false, false, false, 0},
-		"complete, but none of us":  {func(s *State) { s.Workload.Stamp, s.Pods[0].Stamp = "", "" }, time.Minute, false, false, false, 0},
-		"complete, but stale again": {func(s *State) { s.Pods[0].Mounts = rotated("web", "v2", at(time.Hour)).Mounts; s.Workload.Never = true }, time.Minute, false, false, false, 0},
-		"complete, but crashing":    {func(s *State) { s.Pods[0].Started = time.Time{} }, time.Minute, false, false, false, 0},
-		"complete, without pods":    {func(s *State) { s.Pods = nil }, time.Minute, false, false, false, 0},
+		"complete":                    {func(s *State) {}, time.Minute, false, true, false, 0},
+		"not complete":                {func(s *State) { s.Workload.Complete = false }, time.Minute, true, false, false, 9 * time.Minute},
+		"stuck":                       {func(s *State) { s.Workload.Complete = false }, 10 * time.Minute, false, false, true, 0},
+		"paused":                      {func(s *State) { s.Workload.Complete, s.Workload.Paused = false, true }, time.Minute, false, false, false, 0},
+		"deleted by hand, one by one": {func(s *State) { s.Workload.Complete, s.Workload.OnDelete = false, true }, 10 * time.Minute, false, false, false, 0},
+		"deleted":                     {func(s *State) { s.Workload.Complete, s.Workload.Deleting = false, true }, time.Minute, false, false, false, 0},
+		"scaled to zero":              {func(s *State) { s.Workload.Complete, s.Workload.Replicas = false, 0 }, time.Minute, false, false, false, 0},
+		"never rolled by us":          {func(s *State) { s.Workload.Complete, s.Workload.Rolled = false, time.Time{} }, time.Minute, false, false, false, 0},
+		"the stamp taken away":        {func(s *State) { s.Workload.Complete, s.Workload.Stamp, s.Pods[0].Stamp = false, "", "" }, time.Minute, false, false, false, 0},
+		"complete, but none of us":    {func(s *State) { s.Workload.Stamp, s.Pods[0].Stamp = "", "" }, time.Minute, false, false, false, 0},
+		"complete, but stale again":   {func(s *State) { s.Pods[0].Mounts = rotated("web", "v2", at(time.Hour)).Mounts; s.Workload.Never = true }, time.Minute, false, false, false, 0},
+		"complete, but crashing":      {func(s *State) { s.Pods[0].Started = time.Time{} }, time.Minute, false, false, false, 0},
+		"complete, without pods":      {func(s *State) { s.Pods = nil }, time.Minute, false, false, false, 0},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -444,7 +444,8 @@ func (w *world) checkUpToDate(wl *simWorkload, d Decision) {
 	}
 }
 
-// checkConverged is invariant 2: when all is quiet, every pod runs on the newest content.
+// checkConverged is invariant 2: when all is quiet, every pod runs on the newest
+// content, or people are told why not.
 func (w *world) checkConverged() {
 	for _, wl := range w.workloads {
 		if !wl.complete(w.now) && !wl.onDelete {
@@ -453,6 +454,9 @@ func (w *world) checkConverged() {
 		for _, p := range wl.live() {
 			if w.lacks(p) && !p.riddle && !w.trackless(p) && !wl.excused(p.ordinal) {
 				w.fail("%s runs on %v and %v, the vault holds %v", p.name, p.startFiles, p.startEnv, w.vault)
+			}
+			if w.lacksFiles(p) && !p.told && !p.odd() {
+				w.fail("%s runs on %v, and nobody was told", p.name, p.startFiles)
 			}
 		}
 	}
@@ -465,10 +469,15 @@ func (w *world) trackless(p *simPod) bool {
 	if !p.unseen || !w.returned() {
 		return false
 	}
-	anew := slices.ContainsFunc(slices.Collect(maps.Values(p.status)), func(st *simStatus) bool {
+	return p.odd() || len(p.w.consumes) > 0
+}
+
+// odd reports whether a status was written anew, inherited, or written by two
+// volumes, so that it does not tell by itself what the pod started with.
+func (p *simPod) odd() bool {
+	return p.w.mountsTwice() || slices.ContainsFunc(slices.Collect(maps.Values(p.status)), func(st *simStatus) bool {
 		return st.created > p.started || st.created < p.created
 	})
-	return anew || p.w.mountsTwice() || len(p.w.consumes) > 0
 }
 
 func (wl *simWorkload) mountsTwice() bool {

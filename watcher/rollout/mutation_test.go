@@ -261,14 +261,18 @@ func survivorsAmong(t *testing.T, binary string, all []condition) []condition {
 
 const simulations = "OneThingAtATime|RotationsAndFaults|AnythingGoes|SimulationNotices"
 
+// processorTime is what the tests of a mutant may take: one that never ends is
+// caught, one that waits for its turn on a busy machine is not.
+const processorTime = "20" // seconds, several times what they need
+
 // caught reports whether a test fails, or never ends, with the mutation.
 func caught(binary string, id int) bool {
 	for _, args := range [][]string{
 		{"-test.skip", simulations, "-test.failfast", "-sequences", "100"},
 		{"-test.run", simulations, "-test.failfast", "-sequences", "200"},
 	} {
-		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-		cmd := exec.CommandContext(ctx, binary, args...)
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+		cmd := exec.CommandContext(ctx, "sh", append([]string{"-c", "ulimit -t " + processorTime + ` && exec "$@"`, "sh", binary}, args...)...)
 		cmd.Env = append(os.Environ(), fmt.Sprintf("MUTANT=%d", id))
 		err := cmd.Run()
 		cancel()

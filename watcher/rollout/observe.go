@@ -122,7 +122,7 @@ func (v *view) observe() Baseline {
 // revision, and no other is still to start: it may read content that is older than
 // what the others run on.
 func (v *view) allRun() bool {
-	return v.leaving == 0 && len(v.running) == len(v.current)
+	return v.leaving() == 0 && len(v.running) == len(v.current)
 }
 
 // unconfirmed reports whether the record, as it was written last, does not speak
@@ -220,9 +220,10 @@ func (v *view) forget(b Baseline, running []*judged) {
 }
 
 // shared is what all pods are known to have started with or, where those below a
-// partition differ, what the others are. from is the lowest ordinal that it is true of.
+// partition differ, what the others are. from is the lowest ordinal that it is true
+// of. Those of an older revision count too: an undo makes it the newest again.
 func (v *view) shared(running []*judged, commonOf func([]*judged) (string, bool)) (digest string, from int32, common bool) {
-	digest, common = commonOf(running)
+	digest, common = commonOf(append(slices.Clip(running), v.below...))
 	if partition := v.s.Workload.Partition; !common && partition > 0 {
 		from = partition
 		digest, common = commonOf(fromOrdinal(running, from))

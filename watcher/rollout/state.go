@@ -163,7 +163,8 @@ type Decision struct {
 }
 
 // Counts are the workload's pods by what is known of them. Pods that are
-// finished or of older revisions are in none but Older.
+// finished or of older revisions are in none but Older; stale ones that a
+// partition keeps on an older revision are in Stale, too.
 type Counts struct {
 	Fresh, Stale, Unknown int
 	Older                 int // live, of older revisions

@@ -17,9 +17,10 @@ type view struct {
 	current []*judged // live pods of the newest revision
 	running []*judged // those of them whose containers run
 	stale   []*judged // those that a rollout would replace
-	kept    []*judged // stale ones that it would not: below the partition
+	kept    []*judged // stale ones that it would not, see keeps
+	left    []*judged // such as kept, but of older revisions
+	below   []*judged // of older revisions, below the partition
 	counts  Counts
-	leaving int // live pods of older revisions that their controller will replace
 	memory  Memory
 }
 
@@ -46,8 +47,9 @@ func look(now time.Time, s State, o Options) *view {
 	return v
 }
 
-// keeps reports whether a rollout leaves the pod as it is.
-func (w Workload) keeps(p Pod) bool { return p.Ordinal < w.Partition }
+// keeps reports whether the workload's controller leaves the pod as it is, whatever
+// the template says.
+func (w Workload) keeps(p Pod) bool { return w.OnDelete || p.Ordinal < w.Partition }
 
 // add sorts a judged pod to its kind.
 func (v *view) add(p *judged) {
@@ -57,8 +59,12 @@ func (v *view) add(p *judged) {
 	}
 	if !v.s.current(p.Pod) {
 		v.counts.Older++
-		if !v.s.Workload.keeps(p.Pod) {
-			v.leaving++
+		if p.Ordinal < v.s.Workload.Partition {
+			v.below = append(v.below, p)
+		}
+		if v.s.Workload.keeps(p.Pod) && p.certainlyStale() {
+			v.counts.Stale++
+			v.left = append(v.left, p)
 		}
 		return
 	}
@@ -80,6 +86,9 @@ func (v *view) add(p *judged) {
 		}
 	}
 }
+
+// leaving are the live pods that a rollout has still to replace.
+func (v *view) leaving() int { return v.counts.Older - len(v.below) }
 
 // agreements brings up to date since when the statuses behind each Secret agree.
 func (v *view) agreements() map[string]agreement {
@@ -121,7 +130,7 @@ func (v *view) ours() bool {
 func (v *view) rolling() bool {
 	w := v.s.Workload
 	held := w.Fixed || w.Paused || w.OnDelete || w.Deleting || w.Replicas == 0
-	return !w.Complete && !held && (v.leaving > 0 || v.ours())
+	return !w.Complete && !held && (v.leaving() > 0 || v.ours())
 }
 
 // measure brings up to date since when the workload's rollout has not moved.
@@ -132,7 +141,7 @@ func (v *view) measure() progress {
 		return progress{}
 	}
 	w, was := v.s.Workload, v.s.Memory.progress
-	is := progress{since: v.now, stamp: w.Stamp, generation: w.Generation, started: len(v.running), older: v.leaving}
+	is := progress{since: v.now, stamp: w.Stamp, generation: w.Generation, started: len(v.running), older: v.leaving()}
 	if was.since.IsZero() || was.stamp != is.stamp || was.generation != is.generation {
 		return is
 	}
@@ -173,7 +182,11 @@ func (v *view) rotated() time.Time {
 			first = t
 		}
 	}
-	for _, p := range slices.Concat(v.stale, v.kept) {
+	pods := slices.Concat(v.stale, v.kept)
+	if len(pods) == 0 {
+		pods = v.left // what they lack has been answered by a rollout already
+	}
+	for _, p := range pods {
 		for _, m := range p.Mounts {
 			if m.Status != nil && slices.Contains(p.staleClasses, m.Class) {
 				earlier(m.Status.Changed)
@@ -184,6 +197,12 @@ func (v *view) rotated() time.Time {
 		}
 	}
 	return first
+}
+
+// certainlyStale reports whether a pod is known to lack content. One of an older
+// revision need not consume what the newest does, nor does the record speak of it.
+func (p *judged) certainlyStale() bool {
+	return len(p.staleClasses) > 0 || slices.ContainsFunc(p.staleSecrets, func(name string) bool { return p.held.secrets[name] != "" })
 }
 
 // staleSecrets are the Secrets by whose digest a pod is stale.

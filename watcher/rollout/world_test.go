@@ -104,6 +104,7 @@ type simPod struct {
 	unseen     bool                         // started while the watcher was down
 	failing    time.Duration                // its remounts fail until then
 	unready    time.Duration                // its probe fails until then
+	told       bool                         // people were told that it is left on old content
 }
 
 // template is what a revision is made of.
@@ -407,6 +408,7 @@ func (w *world) poll(p *simPod) {
 		before := p.status[name]
 		twice := w.driver == Republishing && slices.Contains(p.w.mounts[:i], name)
 		changed := before == nil || !maps.Equal(before.versions, versionsIn(p.files[name])) || twice
+		p.told = p.told && !changed
 		w.writeStatus(p, name, twice)
 		if changed && !twice && w.behind(name) {
 			w.happens("partial poll")
@@ -805,6 +807,7 @@ func (w *world) sync(wl *simWorkload) {
 	}
 	w.checkUpToDate(wl, d)
 	w.checkPlace(wl, s, d)
+	w.tell(wl, d)
 	wt.memory[wl.uid] = d.Memory
 	wl.last = d
 	switch {
@@ -817,6 +820,16 @@ func (w *world) sync(wl *simWorkload) {
 		if d.After > 0 {
 			w.wake(wl, d.After)
 		}
+	}
+}
+
+// tell is what people learn from Events.
+func (w *world) tell(wl *simWorkload, d Decision) {
+	if d.Counts.Stale+d.Counts.Unknown == 0 || !slices.Contains(LeaveReasons, d.Reason) && !slices.Contains(UnknownReasons, d.Reason) {
+		return
+	}
+	for _, p := range wl.live() {
+		p.told = true
 	}
 }
 
