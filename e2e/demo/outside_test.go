@@ -5,6 +5,7 @@ import (
 	"context"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -30,7 +31,7 @@ func TestTheStoriesOfRotationFromOutside(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	environment := out.exports(t, ended)
+	environment, kubectl := out.exports(t, ended)
 
 	root, err := repo.Root()
 	if err != nil {
@@ -42,6 +43,14 @@ func TestTheStoriesOfRotationFromOutside(t *testing.T) {
 	t.Logf("%s", told)
 	if err != nil {
 		t.Error(err)
+	}
+
+	left := exec.CommandContext(ctx, kubectl, "get", "namespaces", "-o",
+		"go-template={{range .items}}{{if not .metadata.deletionTimestamp}}{{.metadata.name}}{{println}}{{end}}{{end}}")
+	left.Env = stories.Env
+	names, err := left.CombinedOutput()
+	if err != nil || !strings.Contains(string(names), "shop") || strings.Contains(string(names), "e2e-") {
+		t.Errorf("the namespaces that are left are not the demo's: %v\n%s", err, names)
 	}
 }
 
@@ -68,8 +77,9 @@ var (
 	toTheCluster = regexp.MustCompile(`(?m)^export KUBECONFIG=(\S+) PATH=(\S+):\$PATH$`)
 )
 
-// exports waits until the demo is left running, and answers the environment that it prints.
-func (p *page) exports(t *testing.T, ended <-chan error) []string {
+// exports waits until the demo is left running, and answers the environment that
+// it prints, and its kubectl.
+func (p *page) exports(t *testing.T, ended <-chan error) (environment []string, kubectl string) {
 	t.Helper()
 	for !strings.Contains(p.String(), "Ctrl-C ends everything") {
 		select {
@@ -83,9 +93,9 @@ func (p *page) exports(t *testing.T, ended <-chan error) []string {
 	if reach == nil || len(variables) == 0 {
 		t.Fatalf("the demo does not say how to reach it:\n%s", p.String())
 	}
-	environment := []string{"KUBECONFIG=" + reach[1], "PATH=" + reach[2] + ":" + os.Getenv("PATH")}
+	environment = []string{"KUBECONFIG=" + reach[1], "PATH=" + reach[2] + ":" + os.Getenv("PATH")}
 	for _, v := range variables {
 		environment = append(environment, v[1]+"="+v[2])
 	}
-	return environment
+	return environment, filepath.Join(reach[2], "kubectl")
 }

@@ -100,7 +100,7 @@ func TestRotation(t *testing.T) {
 	var apps []*app
 	for _, p := range patterns {
 		for _, replicas := range []int32{1, 3, 30} {
-			s := begin(t, fmt.Sprintf("rotation-%s-%d", p.name, replicas))
+			s := raise(t, fmt.Sprintf("rotation-%s-%d", p.name, replicas))
 			p.deploy(s, replicas)
 			apps = append(apps, &app{story: s, pattern: p.name, replicas: replicas, env: p.env})
 		}

@@ -25,7 +25,7 @@ import (
 //	                     driver changed it after the container started
 //	files now            the versions in the status
 //	environment          env, run in the container; where nothing can be run, what
-//	                     the Secret has held since before the container started
+//	                     the Secret held when the container started
 //
 // The vault is known by what was rotated through it.
 type delivered struct {
