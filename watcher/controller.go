@@ -443,7 +443,7 @@ func (c *Controller) follow(now time.Time, w *workload, n *note, d rollout.Decis
 	}
 	c.metrics.moved(n.decided, d)
 	n.decided = d
-	c.metrics.paced(c.pace.places())
+	c.metrics.paced(c.pace.counts())
 }
 
 // place gives, keeps or takes away the workload's place among the rollouts that
@@ -555,7 +555,7 @@ func (c *Controller) forget(k key) {
 		c.metrics.held(n.stuck, false)
 		c.keeper.drop(k.namespace, n.uid, time.Now())
 	}
-	c.metrics.paced(c.pace.places())
+	c.metrics.paced(c.pace.counts())
 }
 
 func (c *Controller) enqueue(keys ...key) {

@@ -117,7 +117,7 @@ func TestARefusedRolloutIsTriedAgainForEver(t *testing.T) {
 		if refused < 250 || refused > 330 {
 			t.Errorf("%d tries in a day", refused)
 		}
-		if underway, waiting := c.controller.pace.places(), c.controller.pace.line.Len(); underway+waiting > 0 {
+		if underway, waiting := c.controller.pace.counts(); underway+waiting > 0 {
 			t.Errorf("the workload holds %d places and %d turns", underway, waiting)
 		}
 		c.refuse(nil)

@@ -117,9 +117,9 @@ func (p *pace) hold(k key) {
 	p.underway[k] = true
 }
 
-// places answers how many are under way.
-func (p *pace) places() int {
+// counts answers how many are under way, and how many wait.
+func (p *pace) counts() (underway, waiting int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.underway)
+	return len(p.underway), p.line.Len()
 }

@@ -39,7 +39,7 @@ func TestPlacesAreGivenInTheOrderOfTheLine(t *testing.T) {
 			t.Fatalf("%s (-want +got)\n%s", step.what, diff)
 		}
 	}
-	if underway, waiting := p.places(), p.line.Len(); underway != 2 || waiting != 0 {
+	if underway, waiting := p.counts(); underway != 2 || waiting != 0 {
 		t.Errorf("%d under way and %d waiting, want 2 and 0", underway, waiting)
 	}
 }
