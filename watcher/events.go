@@ -73,6 +73,7 @@ var atOnce = map[rollout.Reason]bool{
 	rollout.RestartNever:   true,
 	rollout.Paused:         true,
 	rollout.OnDelete:       true,
+	rollout.NotReplaced:    true,
 	rollout.BelowPartition: true,
 	rollout.NotRestartable: true,
 }

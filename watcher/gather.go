@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
+
 	"keyroll.dev/internal/secretsstore"
 	"keyroll.dev/watcher/rollout"
 )
@@ -117,6 +119,7 @@ func (c *caches) told(w *workload) rollout.Workload {
 		Deleting:           w.DeletionTimestamp != nil,
 		Paused:             w.paused,
 		OnDelete:           w.onDelete,
+		InPlace:            w.kind.Group != appsv1.GroupName && !w.rolled.IsZero(),
 		Partition:          w.partition,
 		Replicas:           w.replicas,
 		Never:              w.settings.RestartNever,

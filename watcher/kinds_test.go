@@ -75,6 +75,17 @@ func TestEveryKindIsRolledOrToldOf(t *testing.T) {
 	foo := schema.GroupVersionKind{Group: "example.org", Version: "v1", Kind: "Foo"}
 	referring := argo("canary")
 	unstructured.RemoveNestedField(referring.Object, "spec", "template")
+	// It was stamped half an hour before the bubble's clock begins, its pod half an hour before that.
+	inPlace := argo("canary")
+	inPlace.SetManagedFields([]metav1.ManagedFieldsEntry{{
+		Manager: FieldManager, Operation: metav1.ManagedFieldsOperationUpdate,
+		Time: &metav1.Time{Time: time.Date(1999, 12, 31, 23, 30, 0, 0, time.UTC)},
+	}})
+	if err := unstructured.SetNestedStringMap(inPlace.Object, map[string]string{annotation.Content: "aa-1"}, "spec", "template", "metadata", "annotations"); err != nil {
+		t.Fatal(err)
+	}
+	stampedInPlace := ownedPod("canary-a", replicaSets, "canary-1", "")
+	stampedInPlace.Annotations[annotation.Content] = "aa-1"
 	fooSet := replicaSet("thing-1", "")
 	controlledBy(&fooSet.ObjectMeta, foo, "thing")
 	numbered := func(partition int32) *appsv1.StatefulSet {
@@ -140,6 +151,10 @@ func TestEveryKindIsRolledOrToldOf(t *testing.T) {
 		"an Argo Rollout, through its ReplicaSet": {
 			objects:   []runtime.Object{argo("canary"), argoSet, ownedPod("canary-a", replicaSets, "canary-1", ""), rotated("canary-a")},
 			wantPatch: []string{"rollouts/canary"}, wantEvents: []string{"Normal ContentRollout Rollout/canary"},
+		},
+		"an owner that gives its pods the stamp in place": {
+			objects:    []runtime.Object{inPlace, argoSet, stampedInPlace, rotated("canary-a")},
+			wantEvents: []string{"Normal NotReplaced Rollout/canary"},
 		},
 		"an Argo Rollout that takes its template from a Deployment": {
 			objects:    []runtime.Object{referring, argoSet, ownedPod("canary-a", replicaSets, "canary-1", ""), rotated("canary-a")},

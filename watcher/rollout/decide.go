@@ -48,6 +48,7 @@ var checks = []check{
 	restartNever,
 	paused,
 	onDelete,
+	notReplaced,
 	belowPartition,
 	rolloutStuck,
 	rolledRecently,
@@ -163,6 +164,13 @@ func onDelete(v *view) (Decision, bool) {
 		return Decision{}, false
 	}
 	return none(OnDelete, onDeleteText, v.staleText())
+}
+
+func notReplaced(v *view) (Decision, bool) {
+	if len(v.stale) > 0 || !slices.ContainsFunc(v.kept, func(p *judged) bool { return p.spared }) {
+		return Decision{}, false
+	}
+	return none(NotReplaced, "%s; the last rollout changed them in place, which starts no container again: restart them by hand", v.staleText())
 }
 
 func belowPartition(v *view) (Decision, bool) {

@@ -282,6 +282,62 @@ func TestDecideFollowsARollout(t *testing.T) {
 	}
 }
 
+func TestPodsThatARolloutSparedAreNotRolledAgain(t *testing.T) {
+	tests := map[string]struct {
+		change func(*State)
+		want   outcome
+	}{
+		"given the stamp in place":    {func(*State) {}, outcome{None, NotReplaced, 0}},
+		"its start is not remembered": {func(s *State) { s.Memory = Memory{} }, outcome{None, NotReplaced, 0}},
+		"the record of the roll was lost": {func(s *State) {
+			s.Memory, s.Baseline = Memory{}, Baseline{}
+		}, outcome{None, NotReplaced, 0}},
+		"replaced, and stale again": {func(s *State) { s.Pods[0].Created = s.Workload.Rolled }, outcome{Wait, Gathering, defaults().Settle}},
+		"one of them was replaced": {func(s *State) {
+			p := s.Pods[0]
+			p.UID, p.Created = "other", s.Workload.Rolled
+			p.Mounts = []Mount{{Class: class, Status: &Status{Generation: 2, Created: p.Created, Changed: now.Add(-time.Minute), Owner: p.UID, Versions: versions("v3")}}}
+			p.Started = p.Created
+			s.Pods = append(s.Pods, p)
+		}, outcome{Wait, Gathering, defaults().Settle}},
+		"an undo brought an older stamp back": {func(s *State) {
+			s.Workload.Stamp, s.Pods[0].Stamp = "aa-1", "aa-1"
+		}, outcome{Wait, Gathering, defaults().Settle}},
+		"of a kind that replaces pods": {func(s *State) { s.Workload.InPlace = false }, outcome{Wait, Gathering, defaults().Settle}},
+		"its containers were started since": {func(s *State) {
+			s.Pods[0].Started = now.Add(-time.Minute)
+			s.Memory = Memory{}
+		}, outcome{None, UpToDate, 0}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := onePod(firstMount("web"))
+			s.Workload.InPlace, s.Workload.Kind = true, "CloneSet"
+			s.Memory = Decide(at(59*time.Minute), s, defaults()).Memory
+			s.Pods = []Pod{rotated("web", "v2", at(time.Hour))}
+			rolls := 0
+			for second := range 20 {
+				d := Decide(at(time.Hour+time.Duration(second)*time.Second), s, defaults())
+				s.Memory, s.Baseline = d.Memory, d.Baseline
+				if d.Action == Roll {
+					rolls++
+					s.Workload.Generation, s.Workload.ObservedGeneration = s.Workload.Generation+1, s.Workload.Generation+1
+					s.Workload.Rolled = at(time.Hour + time.Duration(second)*time.Second)
+					s.Workload.Stamp, s.Pods[0].Stamp = d.Stamp, d.Stamp // in place
+				}
+			}
+			if rolls != 1 {
+				t.Errorf("%d rolls, want 1", rolls)
+			}
+			tt.change(&s)
+			d := Decide(now, s, defaults())
+			if diff := cmp.Diff(tt.want, outcomeOf(d)); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", d.Message, diff)
+			}
+		})
+	}
+}
+
 // TestALimitlessRolloutIsNotWatched: it is never stuck, so there is no time to come back at.
 func TestALimitlessRolloutIsNotWatched(t *testing.T) {
 	s, o := onePod(firstMount("web")), defaults()
@@ -513,7 +569,7 @@ func randomState(rng *rand.Rand) State {
 	s := State{
 		Workload: Workload{
 			Generation: rng.Int64N(3), ObservedGeneration: rng.Int64N(3), Fixed: randomBool(rng), Deleting: rng.IntN(9) == 0, Paused: rng.IntN(9) == 0,
-			OnDelete: rng.IntN(9) == 0, Partition: int32(rng.IntN(2)), Replicas: int32(rng.IntN(9)), Never: rng.IntN(9) == 0, Complete: randomBool(rng),
+			OnDelete: rng.IntN(9) == 0, InPlace: randomBool(rng), Partition: int32(rng.IntN(2)), Replicas: int32(rng.IntN(9)), Never: rng.IntN(9) == 0, Complete: randomBool(rng),
 			Stamp: randomWord(rng, "", "aa-1", "nonsense", "-", "x-y"), Rolled: randomTime(rng),
 		},
 		Driver: Driver(rng.IntN(3)), Underway: rng.IntN(3) - 1,

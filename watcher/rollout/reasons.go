@@ -46,6 +46,9 @@ const (
 	Paused Reason = "Paused"
 	// OnDelete: the update strategy replaces pods only when somebody deletes them.
 	OnDelete Reason = "OnDelete"
+	// NotReplaced: the stale pods bear the newest stamp and are older than it, so their controller
+	// changes pods in place, and no stamp starts their containers again.
+	NotReplaced Reason = "NotReplaced"
 	// BelowPartition: every stale pod is below the StatefulSet's partition.
 	BelowPartition Reason = "BelowPartition"
 	// RolloutStuck: a rollout of the workload has made no progress for Options.StuckAfter.
@@ -99,7 +102,7 @@ const (
 var (
 	RollReasons    = []Reason{ContentChanged, SecretChanged}
 	WaitReasons    = []Reason{NotObserved, RolledRecently, Gathering, SecretSettling, StatusesDisagree, SecretMissing, SecretFlips, SecretEdited, TooManyRollouts}
-	LeaveReasons   = []Reason{RestartNever, Paused, OnDelete, BelowPartition, RolloutStuck, NotRestartable}
+	LeaveReasons   = []Reason{RestartNever, Paused, OnDelete, NotReplaced, BelowPartition, RolloutStuck, NotRestartable}
 	RestReasons    = []Reason{UpToDate, Deleting, ScaledToZero, NoPods}
 	FreshReasons   = []Reason{Starting, Finished, Unchanged, StartedSince, SameAgain}
 	UnknownReasons = []Reason{StatusMissing, StatusForeign, StatusInherited, StatusRecreated, MountedTwice, StatusUntold}

@@ -48,6 +48,7 @@ type judged struct {
 	Pod
 	verdict      Verdict
 	held         held
+	spared       bool // it bears the newest stamp, which has not replaced it
 	rests        bool // on what is remembered or recorded: the driver's own object would tell otherwise
 	staleClasses []string
 	staleSecrets []string // by their digest
@@ -75,7 +76,10 @@ func (j *judge) pod(p Pod) judged {
 		return judged{Pod: p, verdict: Verdict{Fresh, Starting, ""}}
 	}
 	was := j.s.Memory.of(p)
-	is := judged{Pod: p, held: was}
+	is := judged{Pod: p, held: was, spared: j.spared(p)}
+	if is.spared {
+		p.Stamp = "" // what it answered, the pod did not start with
+	}
 	for _, m := range p.Mounts {
 		v, started := j.mount(p, m, was.classes[m.Class])
 		is.rests = is.rests || v.Reason == SameAgain
@@ -100,6 +104,14 @@ func (j *judge) pod(p Pod) judged {
 	}
 	is.verdict = worse(is.verdict, Verdict{Fresh, Unchanged, ""})
 	return is
+}
+
+// spared reports whether a pod was given the newest stamp in place of being
+// replaced for it. That stamp must be the one of which Rolled tells: an undo
+// brings back an older one, with pods that were made for it.
+func (j *judge) spared(p Pod) bool {
+	w := j.s.Workload
+	return w.InPlace && w.Stamp != "" && p.Stamp == w.Stamp && j.base.Stamp == w.Stamp && p.Created.Before(w.Rolled)
 }
 
 // worse prefers stale to unknown to fresh, and the first among equals.

@@ -35,6 +35,7 @@ type Workload struct {
 	Deleting           bool
 	Paused             bool
 	OnDelete           bool      // updateStrategy OnDelete: a stamp would replace no pod
+	InPlace            bool      // its controller may change pods in place, so that they bear a stamp that did not replace them
 	Partition          int32     // StatefulSet: ordinals below it keep the old revision
 	Replicas           int32     // desired; for a DaemonSet desiredNumberScheduled
 	Never              bool      // keyroll.dev/restart: never

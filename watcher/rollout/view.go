@@ -17,7 +17,7 @@ type view struct {
 	current []*judged // live pods of the newest revision
 	running []*judged // those of them whose containers run
 	stale   []*judged // those that a rollout would replace
-	kept    []*judged // stale ones that it would not, see keeps
+	kept    []*judged // stale ones that it would not, see keeps, or has spared
 	left    []*judged // such as kept, but of older revisions
 	below   []*judged // of older revisions, below the partition
 	counts  Counts
@@ -79,7 +79,7 @@ func (v *view) add(p *judged) {
 		v.counts.Unknown++
 	case Stale:
 		v.counts.Stale++
-		if v.s.Workload.keeps(p.Pod) {
+		if p.spared || v.s.Workload.keeps(p.Pod) {
 			v.kept = append(v.kept, p)
 		} else {
 			v.stale = append(v.stale, p)
