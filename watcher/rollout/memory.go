@@ -22,7 +22,8 @@ type Memory struct {
 // held is what a pod's containers started with. An absent class or Secret has
 // not been told yet.
 type held struct {
-	started time.Time         // valid for this start of the containers only
+	started time.Time         // valid for this start of the containers only; zero while none runs
+	watched bool              // this process knew the pod before that start
 	classes map[string]string // by class: digest of the versions; lost
 	secrets map[string]string // by Secret: digest of the data; "" cannot be told
 }
@@ -62,7 +63,7 @@ func (m Memory) of(p Pod) held {
 	if ok && h.started.Equal(p.Started) {
 		return h
 	}
-	return held{started: p.Started}
+	return held{started: p.Started, watched: ok}
 }
 
 // with is m with one entry more or changed. What mostly is there already is

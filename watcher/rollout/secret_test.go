@@ -203,12 +203,17 @@ func TestSecretReturnsToTheRecord(t *testing.T) {
 	start := at(30 * time.Minute)
 	tests := map[string]struct {
 		created time.Time
-		first   string // what the Secret holds at first
+		first   string    // what the Secret holds at first
+		before  time.Time // an earlier start of its containers, or none, that the process saw; see seen
+		seen    bool
 		want    Freshness
 	}{
-		"a pod from before the process may have started on the record":           {t0, "B", Fresh},
-		"a pod made since started on what the record lacks":                      {start.Add(time.Second), "B", Stale},
-		"a pod made since started on the record, where the Secret is as it says": {start.Add(time.Second), "A", Fresh},
+		"a pod from before the process may have started on the record":              {t0, "B", time.Time{}, false, Fresh},
+		"a pod made since started on what the record lacks":                         {start.Add(time.Second), "B", time.Time{}, false, Stale},
+		"a pod made since started on the record, where the Secret is as it says":    {start.Add(time.Second), "A", time.Time{}, false, Fresh},
+		"one that was seen without containers started on what the record lacks":     {t0, "B", time.Time{}, true, Stale},
+		"one that was seen with others started on what the record lacks":            {t0, "B", t0, true, Stale},
+		"one that was seen with others on the record, where the Secret is the same": {t0, "A", t0, true, Fresh},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -218,6 +223,11 @@ func TestSecretReturnsToTheRecord(t *testing.T) {
 			s.Memory = Memory{start: start}
 			s.Baseline = Baseline{Secrets: map[string]SecretBaseline{env: {Digest: "A", Since: at(10 * time.Minute)}}}
 			s.Secrets = map[string]Secret{env: {Digest: tt.first, Trigger: true}}
+			if tt.seen {
+				s.Pods[0].Started = tt.before
+				s.Memory = Decide(start.Add(time.Second), s, defaults()).Memory
+				s.Pods = []Pod{p}
+			}
 			s.Memory = Decide(start.Add(10*time.Second), s, defaults()).Memory
 			s.Secrets = map[string]Secret{env: {Digest: "A", Since: start.Add(time.Minute), Trigger: true}}
 			if got := Judge(start.Add(time.Minute), p, s, defaults()); got.Freshness != tt.want {

@@ -255,7 +255,7 @@ func (s Secret) consumed() bool { return s.Env || s.Trigger }
 //	unchanged since before the start, by the clocks  what it holds
 //	never recorded                                   what it holds: first sight
 //	record does not speak of this pod, or unsettled  cannot be told
-//	changed before this process looked, pod after    cannot be told
+//	changed before this process looked, start after  cannot be told
 //	changed while nobody watched, or not at all      the recorded one
 //	as recorded, never seen otherwise since          the recorded one
 //	changed after the start, by the clocks           the recorded one
@@ -271,7 +271,7 @@ func (j *judge) startedOn(p Pod, name string, secret Secret, was held) (digest s
 	switch {
 	case j.heldSinceBefore(secret, p.Started), !recorded:
 		return secret.Digest, true
-	case !j.base.speaksOf(p, base), base.Unsettled, j.bornOnOther(p, secret, base):
+	case !j.base.speaksOf(p, base), base.Unsettled, j.startedOnOther(p, secret, base, was):
 		return "", true
 	case secret.Since.IsZero(),
 		secret.Digest == base.Digest && !secret.Since.After(base.Since),
@@ -281,10 +281,10 @@ func (j *judge) startedOn(p Pod, name string, secret Secret, was held) (digest s
 	return "", true
 }
 
-// bornOnOther reports whether the Secret has held something else than recorded
-// ever since this process looks, and the pod came after that.
-func (j *judge) bornOnOther(p Pod, s Secret, base SecretBaseline) bool {
-	return s.Since.IsZero() && s.Digest != base.Digest && before(j.s.Memory.start, p.Created, 0)
+// startedOnOther reports whether the Secret has held something else than recorded
+// ever since this process looks, and the pod's containers started after that.
+func (j *judge) startedOnOther(p Pod, s Secret, base SecretBaseline, was held) bool {
+	return s.Since.IsZero() && s.Digest != base.Digest && (was.watched || before(j.s.Memory.start, p.Created, 0))
 }
 
 // heldSinceBefore reports whether the Secret has held its data since before a

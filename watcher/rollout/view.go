@@ -54,9 +54,7 @@ func (w Workload) keeps(p Pod) bool { return w.OnDelete || p.Ordinal < w.Partiti
 // add sorts a judged pod to its kind.
 func (v *view) add(p *judged) {
 	runs := !p.Started.IsZero()
-	if runs {
-		v.memory.pods[p.UID] = p.held
-	}
+	v.memory.pods[p.UID] = p.held
 	if !v.s.current(p.Pod) {
 		v.counts.Older++
 		if p.Ordinal < v.s.Workload.Partition {
