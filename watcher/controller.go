@@ -26,13 +26,10 @@ import (
 	"sync"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/metadata"
-	"k8s.io/client-go/tools/record"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -78,7 +75,7 @@ type Controller struct {
 	pace      *pace
 	notes     notes
 	seen      sightings
-	recorder  record.EventBroadcaster
+	recorders *recorders
 	tell      *teller
 	metrics   *metrics
 	log       *slog.Logger
@@ -145,7 +142,7 @@ func New(ctx context.Context, c Config) (*Controller, error) {
 }
 
 func build(c Config, digests *digester) *Controller {
-	broadcaster := record.NewBroadcaster()
+	events := newRecorders()
 	queues := newQueueMetrics(c.Registerer)
 	w := &Controller{
 		config:    c,
@@ -154,8 +151,8 @@ func build(c Config, digests *digester) *Controller {
 		fans:      newQueue[classKey]("fanout", time.Second, time.Minute, queues),
 		applier:   &applier{client: c.Metadata, resources: resourcesOf(c.OwnerKinds)},
 		pace:      newPace(c.Rollout.MaxParallel),
-		recorder:  broadcaster,
-		tell:      &teller{recorder: broadcaster.NewRecorder(runtime.NewScheme(), corev1.EventSource{Component: FieldManager})},
+		recorders: events,
+		tell:      &teller{recorders: events},
 		metrics:   newMetrics(c.Registerer, c.OwnerKinds),
 		log:       c.Log,
 	}
@@ -241,13 +238,12 @@ func (c *Controller) Run(ctx context.Context) error {
 	if !c.awaitCaches(ctx) {
 		return nil
 	}
-	sink := eventSink{kube: c.config.Kube, ended: make(chan struct{})}
-	c.recorder.StartRecordingToSink(sink)
-	defer c.recorder.Shutdown()
+	c.recorders.start(eventSink{c.config.Kube})
+	defer c.recorders.shutdown()
 	err := lead(ctx, c.config.Kube.Leases(c.config.Namespace), c.config.Lease, c.log, c.work)
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWrites)
 	defer cancel()
-	sink.end(last, c.tell.recorder)
+	c.recorders.end(last)
 	return err
 }
 

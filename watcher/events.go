@@ -10,7 +10,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/tools/record"
 
 	"keyroll.dev/internal/kube"
 	"keyroll.dev/internal/secretsstore"
@@ -88,31 +87,10 @@ const maxTold = 20000
 // maxWhy bounds what is repeated of the API server's answer.
 const maxWhy = 500
 
-// eventSink is where client-go's recorder writes Events to, one after the other.
-type eventSink struct {
-	kube  *kube.Client
-	ended chan struct{} // closed by the last word
-}
-
-// lastWord is the kind that no object has of an Event that is not written: when
-// it comes, all that was told before it has been.
-const lastWord = "LastWord"
-
-// end waits until what was told is written, or given up, as far as ctx allows.
-// client-go's own shutdown drops it. Nothing must be told after it.
-func (s eventSink) end(ctx context.Context, recorder record.EventRecorder) {
-	recorder.Event(&corev1.ObjectReference{Kind: lastWord}, normal, lastWord, "")
-	select {
-	case <-s.ended:
-	case <-ctx.Done():
-	}
-}
+// eventSink is where client-go's recorders write Events to.
+type eventSink struct{ kube *kube.Client }
 
 func (s eventSink) Create(e *corev1.Event) (*corev1.Event, error) {
-	if e.InvolvedObject.Kind == lastWord {
-		close(s.ended)
-		return e, nil
-	}
 	return s.kube.Events(e.Namespace).Create(context.Background(), e, metav1.CreateOptions{})
 }
 
@@ -127,7 +105,7 @@ func (s eventSink) Patch(e *corev1.Event, data []byte) (*corev1.Event, error) {
 // teller tells people what happens, in Events on the object that they look at.
 // Safe for concurrent use.
 type teller struct {
-	recorder record.EventRecorder
+	recorders *recorders
 
 	mu   sync.Mutex
 	told map[saying]bool
@@ -162,7 +140,7 @@ func (t *teller) event(w *workload, kind, reason, message string) {
 	if (w.kind == pods || w.kind == replicaSets) && w.owner.uid != "" {
 		about.APIVersion, about.Kind, about.Name, about.UID = w.owner.apiVersion, w.owner.kind, w.owner.name, w.owner.uid
 	}
-	t.recorder.Event(&about, kind, reason, message)
+	t.recorders.event(&about, kind, reason, message)
 }
 
 // decided tells of a decision that leaves pods on old content, once for each
@@ -231,7 +209,7 @@ func (t *teller) withheld(k classKey, askers []*workload, why string) {
 // notBelieved tells, once for each pod, that its record is not believed.
 func (t *teller) notBelieved(p *pod, err error) {
 	if t.once(p.UID, reasonNotBelieved) {
-		t.recorder.Event(&corev1.ObjectReference{
+		t.recorders.event(&corev1.ObjectReference{
 			APIVersion: "v1", Kind: "Pod", Namespace: p.Namespace, Name: p.Name, UID: p.UID,
 		}, warning, reasonNotBelieved, fmt.Sprintf("No %s is made for this pod: %v", secretsstore.ClassKind.Kind, err))
 	}
