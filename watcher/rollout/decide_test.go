@@ -382,6 +382,11 @@ func TestARolloutEndsOnce(t *testing.T) {
 			unavailable(s)
 			s.Workload.Stamp, s.Pods[0].Stamp = "bb-3", "bb-3"
 		}, true},
+		"complete by a status of before, none but a pod below the partition stays": {func(s *State) {
+			s.Workload.Partition, s.Pods[0].Stamp = 1, "aa-1"
+			s.Pods = append(s.Pods, older("web-1"))
+			s.Pods[1].Ordinal = 1
+		}, unavailable, true},
 		"complete by a status of before, no pod of the newest stamp there": {func(s *State) { s.Pods[0].Stamp = "aa-1" }, unavailable, true},
 	}
 	for name, tt := range tests {
@@ -404,6 +409,18 @@ func TestARolloutEndsOnce(t *testing.T) {
 				t.Errorf("Stuck = %v 10 minutes later", again.Stuck)
 			}
 		})
+	}
+}
+
+// TestARolloutEndsBelowAPartition that was raised above every pod of a StatefulSet:
+// none of the newest revision is left then.
+func TestARolloutEndsBelowAPartition(t *testing.T) {
+	s := onePod(older("db-0"))
+	s.Workload.Stamp, s.Workload.Rolled, s.Workload.Partition = "aa-2", t0, 1
+	s.Memory = Decide(now.Add(-time.Minute), s, defaults()).Memory
+	s.Workload.Complete = false
+	if d := Decide(now, s, defaults()); d.Underway {
+		t.Error("an edit takes a place again, though the rollout has ended")
 	}
 }
 

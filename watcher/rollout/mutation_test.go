@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"go/ast"
 	"go/importer"
@@ -16,6 +17,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
@@ -24,6 +26,8 @@ import (
 	"testing"
 	"time"
 )
+
+var mutants = flag.String("mutants", "", "of the conditions, negate only those whose file, function and text match this expression")
 
 // survivors lists the conditions whose negation no test can catch, by file,
 // function and condition, each with the reason.
@@ -35,6 +39,7 @@ var survivors = map[string]string{
 // expects its tests to notice. All mutants are compiled into one binary:
 //
 //	go test -tags mutation -run Mutation -timeout 2h ./watcher/rollout
+//	go test -tags mutation -run Mutation ./watcher/rollout -mutants '^view.go ended:'
 //
 // Each one is given to the table tests first, and to the simulations if it
 // survives those.
@@ -49,6 +54,8 @@ func TestMutation(t *testing.T) {
 	if caught(binary, -1) {
 		t.Fatal("the tests fail without a mutation")
 	}
+	chosen := regexp.MustCompile(*mutants)
+	conditions = slices.DeleteFunc(conditions, func(c condition) bool { return !chosen.MatchString(c.String()) })
 	alive := survivorsAmong(t, binary, conditions)
 	for _, c := range alive {
 		if _, known := survivors[c.String()]; !known {
@@ -56,7 +63,7 @@ func TestMutation(t *testing.T) {
 		}
 	}
 	for name := range survivors {
-		if !slices.ContainsFunc(alive, func(c condition) bool { return c.String() == name }) {
+		if chosen.MatchString(name) && !slices.ContainsFunc(alive, func(c condition) bool { return c.String() == name }) {
 			t.Errorf("listed as a survivor, but is caught or gone: %s", name)
 		}
 	}

@@ -110,7 +110,8 @@ func (v *view) agreements() map[string]agreement {
 func (v *view) ended() string {
 	w := v.s.Workload
 	confirmed := v.s.Memory.start.IsZero() && v.base.Stamp == w.Stamp && !v.base.Confirmed.IsZero()
-	if confirmed || w.Complete && len(v.current) > 0 {
+	there := len(v.current) > 0 || len(v.below) > 0 && v.leaving() == 0 // not complete by a status of before
+	if confirmed || w.Complete && there {
 		return w.Stamp
 	}
 	return v.s.Memory.ended
