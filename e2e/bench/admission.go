@@ -13,6 +13,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/util/retry"
+	"k8s.io/utils/ptr"
 
 	"keyroll.dev/e2e/cluster"
 	"keyroll.dev/e2e/install"
@@ -95,30 +97,34 @@ func (a *admissionBench) begin(ctx context.Context) error {
 // connect has both the bench and the API server call the webhook's process
 // itself, as they call the floor: what stands where a Service would is a relay.
 func (a *admissionBench) connect(ctx context.Context) error {
-	client := a.cluster.Client().AdmissionregistrationV1().MutatingWebhookConfigurations()
-	configuration, err := client.Get(ctx, configurationName, metav1.GetOptions{})
-	if err != nil {
-		return err
-	}
 	_, port, err := net.SplitHostPort(a.webhook.ListenAddress())
 	if err != nil {
 		return err
 	}
 	address := net.JoinHostPort("localhost", port)
-	for i := range configuration.Webhooks {
-		config := &configuration.Webhooks[i].ClientConfig
-		u, err := url.Parse(*config.URL)
+	client := a.cluster.Client().AdmissionregistrationV1().MutatingWebhookConfigurations()
+	var ca []byte
+	err = retry.RetryOnConflict(retry.DefaultRetry, func() error { // the webhook writes its CA there
+		configuration, err := client.Get(ctx, configurationName, metav1.GetOptions{})
 		if err != nil {
 			return err
 		}
-		u.Host = address
-		to := u.String()
-		config.URL = &to
-	}
-	if _, err := client.Update(ctx, configuration, metav1.UpdateOptions{}); err != nil {
+		for i := range configuration.Webhooks {
+			config := &configuration.Webhooks[i].ClientConfig
+			at, err := url.Parse(*config.URL)
+			if err != nil {
+				return err
+			}
+			at.Host, ca = address, config.CABundle
+			config.URL = ptr.To(at.String())
+		}
+		_, err = client.Update(ctx, configuration, metav1.UpdateOptions{})
+		return err
+	})
+	if err != nil {
 		return err
 	}
-	a.ours, err = newServer("the webhook", address, a.webhook.Pid(), configuration.Webhooks[0].ClientConfig.CABundle)
+	a.ours, err = newServer("the webhook", address, a.webhook.Pid(), ca)
 	return err
 }
 
