@@ -28,7 +28,7 @@ func (b *buffer) giveBack() {
 // and no more than was declared.
 func (b *buffer) fill(from io.Reader, declared int64) error {
 	const spare = 512 // so that the end is found without more room
-	whole := maxBody + spare
+	whole := commonBody + spare
 	if declared >= 0 {
 		whole = int(min(declared, maxBody)) + spare
 	}

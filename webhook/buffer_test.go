@@ -22,7 +22,6 @@ func TestBufferHasRoomForWhatComes(t *testing.T) {
 		"a large body":                   {205_000, 205_000, 205_000 + spare},
 		"a large body, not declared":     {205_000, -1, 4 * (commonBody + spare)},
 		"the largest body":               {maxBody, maxBody, maxBody + spare},
-		"the largest body, not declared": {maxBody, -1, maxBody + spare},
 		"much is promised, little comes": {10, maxBody, commonBody + spare},
 		"promised, half of it comes":     {commonBody + spare + 1, maxBody, 2 * (commonBody + spare)},
 	}

@@ -109,7 +109,7 @@ func (h *Handler) answer(e *exchange, w http.ResponseWriter, r *http.Request, ne
 	defer h.rescue(e)
 	ctx, cancel := context.WithTimeout(r.Context(), h.timeFor(r))
 	defer cancel()
-	body := &budgeted{held: &h.held, body: &opened{body: http.MaxBytesReader(w, r.Body, maxBody)}}
+	body := &budgeted{held: &h.held, body: &opened{body: http.MaxBytesReader(w, r.Body, mostOf(r))}}
 	defer body.release()
 	text := takeBuffer()
 	defer text.giveBack()

@@ -194,21 +194,23 @@ func TestRequestThatIsNoReview(t *testing.T) {
 		wantStatus                int
 		wantReason                string
 	}{
-		"another method":             {method: http.MethodGet, body: bytes.NewReader(good), wantStatus: 405, wantReason: "MethodNotAllowed"},
-		"another content type":       {contentType: "text/yaml", body: bytes.NewReader(good), wantStatus: 415, wantReason: "NotJSON"},
-		"a malformed content type":   {contentType: "application/json;;", body: bytes.NewReader(good), wantStatus: 415, wantReason: "NotJSON"},
-		"a body that is no JSON":     {body: strings.NewReader("kind: AdmissionReview"), wantStatus: 400, wantReason: "NotAReview"},
-		"no body":                    {body: http.NoBody, wantStatus: 400, wantReason: "NotAReview"},
-		"another kind of object":     {body: strings.NewReader(`{"apiVersion":"v1","kind":"Pod"}`), wantStatus: 400, wantReason: "NotAReview"},
-		"a review of another age":    {body: bytes.NewReader(bytes.Replace(good, []byte("k8s.io/v1"), []byte("k8s.io/v1beta1"), 1)), wantStatus: 400, wantReason: "NotAReview"},
-		"a review without request":   {body: strings.NewReader(`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}`), wantStatus: 400, wantReason: "NotAReview"},
-		"a review with a null one":   {body: strings.NewReader(`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":null}`), wantStatus: 400, wantReason: "NotAReview"},
-		"a request without a uid":    {body: strings.NewReader(`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{}}`), wantStatus: 400, wantReason: "NotAReview"},
-		"a body that is too large":   {body: io.MultiReader(bytes.NewReader(good), bytes.NewReader(bytes.Repeat([]byte(" "), maxBody))), wantStatus: 413, wantReason: "BodyTooLarge"},
-		"white space without end":    {body: spaces{}, wantStatus: 400, wantReason: "NotAReview"},
-		"a list without end":         {body: io.MultiReader(strings.NewReader(" [ "), spaces{}), wantStatus: 400, wantReason: "NotAReview"},
-		"a body that breaks off":     {body: io.MultiReader(bytes.NewReader(good[:20]), iotest.ErrReader(errors.New("reset"))), wantStatus: 400, wantReason: "BodyUnreadable"},
-		"a path that does not exist": {path: "/", body: bytes.NewReader(good), wantStatus: 404},
+		"another method":                     {method: http.MethodGet, body: bytes.NewReader(good), wantStatus: 405, wantReason: "MethodNotAllowed"},
+		"another content type":               {contentType: "text/yaml", body: bytes.NewReader(good), wantStatus: 415, wantReason: "NotJSON"},
+		"a malformed content type":           {contentType: "application/json;;", body: bytes.NewReader(good), wantStatus: 415, wantReason: "NotJSON"},
+		"a body that is no JSON":             {body: strings.NewReader("kind: AdmissionReview"), wantStatus: 400, wantReason: "NotAReview"},
+		"no body":                            {body: http.NoBody, wantStatus: 400, wantReason: "NotAReview"},
+		"another kind of object":             {body: strings.NewReader(`{"apiVersion":"v1","kind":"Pod"}`), wantStatus: 400, wantReason: "NotAReview"},
+		"a review of another age":            {body: bytes.NewReader(bytes.Replace(good, []byte("k8s.io/v1"), []byte("k8s.io/v1beta1"), 1)), wantStatus: 400, wantReason: "NotAReview"},
+		"a review without request":           {body: strings.NewReader(`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}`), wantStatus: 400, wantReason: "NotAReview"},
+		"a review with a null one":           {body: strings.NewReader(`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":null}`), wantStatus: 400, wantReason: "NotAReview"},
+		"a request without a uid":            {body: strings.NewReader(`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{}}`), wantStatus: 400, wantReason: "NotAReview"},
+		"a body that is declared too large":  {body: bytes.NewReader(make([]byte, maxBody+1)), wantStatus: 413, wantReason: "BodyTooLarge"},
+		"a large body of no declared length": {body: io.MultiReader(bytes.NewReader(good), bytes.NewReader(bytes.Repeat([]byte(" "), commonBody))), wantStatus: 413, wantReason: "BodyTooLarge"},
+		"a body that is too large":           {body: io.MultiReader(bytes.NewReader(good), bytes.NewReader(bytes.Repeat([]byte(" "), maxBody))), wantStatus: 413, wantReason: "BodyTooLarge"},
+		"white space without end":            {body: spaces{}, wantStatus: 400, wantReason: "NotAReview"},
+		"a list without end":                 {body: io.MultiReader(strings.NewReader(" [ "), spaces{}), wantStatus: 400, wantReason: "NotAReview"},
+		"a body that breaks off":             {body: io.MultiReader(bytes.NewReader(good[:20]), iotest.ErrReader(errors.New("reset"))), wantStatus: 400, wantReason: "BodyUnreadable"},
+		"a path that does not exist":         {path: "/", body: bytes.NewReader(good), wantStatus: 404},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -78,6 +78,9 @@ func readBody(r *http.Request, from io.Reader, body *buffer) answer {
 	if !isJSON(r.Header.Get("Content-Type")) {
 		return failed(NotJSON, http.StatusUnsupportedMediaType, "send %s", contentTypeJSON)
 	}
+	if r.ContentLength > maxBody {
+		return unreadable(&http.MaxBytesError{Limit: maxBody}) // before any of it is read
+	}
 	if err := body.fill(from, r.ContentLength); err != nil {
 		return unreadable(err)
 	}
@@ -181,13 +184,22 @@ func unreadable(err error) answer {
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
-		return failed(BodyTooLarge, http.StatusRequestEntityTooLarge, "the admission review is larger than %d bytes", maxBody)
+		return failed(BodyTooLarge, http.StatusRequestEntityTooLarge, "the admission review is larger than %d bytes", tooLarge.Limit)
 	case errors.Is(err, errBusy):
 		return failed(Busy, http.StatusServiceUnavailable, "%v", err)
 	case errors.Is(err, errNotReview):
 		return failed(NotAReview, http.StatusBadRequest, "%v", err)
 	}
 	return failed(BodyUnreadable, http.StatusBadRequest, "the body ended early")
+}
+
+// mostOf is how much of a request's body is read. The API server declares how
+// much it sends; of who does not, no more than is common is read.
+func mostOf(r *http.Request) int64 {
+	if r.ContentLength < 0 {
+		return commonBody
+	}
+	return maxBody
 }
 
 // opened ends a body that does not begin as a review does, with a brace, so that

@@ -48,6 +48,9 @@ func save(ctx context.Context, p *install.Process, profile, name string) error {
 	if response.StatusCode != http.StatusOK {
 		return fmt.Errorf("profile of %s: %s", p.Name(), response.Status)
 	}
+	if err := os.MkdirAll(*logs, 0o755); err != nil {
+		return err
+	}
 	file, err := os.Create(filepath.Join(*logs, strings.ReplaceAll(name, " ", "-")))
 	if err != nil {
 		return err
