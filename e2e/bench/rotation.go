@@ -222,7 +222,7 @@ func (f *fleet) rotated(ctx context.Context, r *report) error {
 		return err
 	}
 	r.say("rotate the secret of %s", f.size)
-	profiled := saveCPU(ctx, f.Watcher, f.String(), 5)
+	profiled := saveCPU(ctx, f.Watcher, f.String(), 30)
 	begin, cpu := time.Now(), f.cpu()
 	f.rotate()
 	f.Driver.Poll()
