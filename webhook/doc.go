@@ -16,7 +16,7 @@
 // back for a moment (Config.Patience) and looked at again, so that
 // "kubectl label namespace" followed at once by "kubectl apply" does what it says.
 //
-// Where a request fails before it is understood, or the handler panics, the
-// answer is an HTTP error, so that the failurePolicy of the webhook decides:
-// pods are refused, workloads let in.
+// Where a request fails before it is understood, or the handler panics, and
+// whatever else fails about a workload, the answer is an HTTP error, so that the
+// failurePolicy of the webhook decides: pods are refused, workloads let in.
 package webhook

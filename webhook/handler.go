@@ -40,7 +40,7 @@ type Handler struct {
 	metrics  *metrics
 	mux      *http.ServeMux
 	held     atomic.Int64 // bytes of larger bodies in memory
-	room     *room        // for decoding larger bodies, in units of commonBody: what comes out may be many times as large
+	room     *room        // for what may come to many times its size: larger bodies in units of commonBody, many additions in units of commonAdditions
 }
 
 // New returns a Handler.
@@ -113,14 +113,22 @@ func (h *Handler) answer(e *exchange, w http.ResponseWriter, r *http.Request, ne
 	defer body.release()
 	text := takeBuffer()
 	defer text.giveBack()
-	var leave func()
-	e.request, leave, e.answer = h.readReview(ctx, r, body, text, newSubject)
+	leave, problem := h.takeIn(ctx, r, body, text)
 	defer leave()
+	if problem.message == "" {
+		e.request, problem = decodeReview(text.text, newSubject)
+	}
 	if e.request == nil {
+		e.answer, e.err = problem, errors.New(problem.message)
+		return
+	}
+	e.request.inside = len(text.text) >= commonBody
+	e.answer = e.request.subject.admit(ctx, h, e.request)
+	if e.answer.outcome == Failed && e.webhook == workloadsWebhook {
+		// An answer would refuse the workload; an error lets it in, as its failurePolicy has it.
 		e.err = errors.New(e.answer.message)
 		return
 	}
-	e.answer = e.request.subject.admit(ctx, h, e.request)
 	out.text = e.answer.review(out.text, e.request.UID)
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -21,6 +22,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"keyroll.dev/internal/dependency"
+	"keyroll.dev/webhook/inject"
 )
 
 func newHandler(tb testing.TB, cluster Cluster) (*Handler, *prometheus.Registry, *bytes.Buffer) {
@@ -111,21 +113,9 @@ func TestReviewIsAnswered(t *testing.T) {
 			path: "/pods", request: subresource(request("Pod", pod(""), nil)),
 			wantOutcome: "error", wantReason: "WrongResource", wantCode: 400, wantMessage: "status",
 		},
-		"an object that is no workload is answered": {
-			path: "/workloads", request: request("Pod", pod(""), nil),
-			wantOutcome: "error", wantReason: "WrongResource", wantCode: 400, wantMessage: "pods",
-		},
 		"a pod that is none is answered": {
 			path: "/pods", request: request("Pod", []byte(`{"spec":7}`), nil),
 			wantOutcome: "error", wantReason: "MalformedObject", wantCode: 400, wantMessage: "decode pod",
-		},
-		"a workload without a template is answered": {
-			path: "/workloads", request: request("Deployment", []byte(`{"spec":{}}`), nil),
-			wantOutcome: "error", wantReason: "MalformedObject", wantCode: 400, wantMessage: "no pod template",
-		},
-		"an old workload without a template is answered": {
-			path: "/workloads", request: request("Deployment", deployment, []byte(`{}`)),
-			wantOutcome: "error", wantReason: "MalformedObject", wantCode: 400, wantMessage: "old object",
 		},
 		"a workload that asks is patched": {
 			path: "/workloads", request: request("Deployment", deployment, nil), wantOutcome: "patched", wantReason: "AnnotationsCopied",
@@ -279,6 +269,53 @@ func TestLargeReviewsWaitForRoom(t *testing.T) {
 	leave()
 	if got := post(t, h, "/pods", bytes.NewReader(large)); got.Code != http.StatusOK {
 		t.Errorf("a large review with room: status %d, want 200", got.Code)
+	}
+}
+
+// A pod of many containers is small beside what comes of it.
+func TestReviewsOfManyContainersWaitForRoom(t *testing.T) {
+	h, _, _ := newHandler(t, shop())
+	containers := func(n int) *admissionv1.AdmissionRequest {
+		many := strings.Repeat(`{"name":"c"},`, n-1) + `{"name":"c"}`
+		return request("Pod", fmt.Appendf(nil,
+			`{"metadata":{"annotations":{"keyroll.dev/objects":"db-password"}},"spec":{"serviceAccountName":"web","containers":[%s]}}`, many), nil)
+	}
+	leave := h.room.enter(t.Context(), maxBody/commonBody) // others are being answered
+	if got := ask(t, h, "/pods", containers(commonAdditions-1)); !got.Allowed {
+		t.Errorf("a common pod: %v", got.Result)
+	}
+	if got := ask(t, h, "/pods?timeout=100ms", containers(commonAdditions)); got.Allowed || got.Result.Code != http.StatusServiceUnavailable {
+		t.Errorf("many containers without room: %v", got)
+	}
+	leave()
+	if got := ask(t, h, "/pods", containers(commonAdditions)); !got.Allowed {
+		t.Errorf("many containers with room: %v", got.Result)
+	}
+}
+
+// An answer would refuse a workload though its webhook is to fail open.
+func TestWhatFailsAboutAWorkloadIsAnHTTPError(t *testing.T) {
+	tests := map[string]struct {
+		request *admissionv1.AdmissionRequest
+		reason  inject.Reason
+		message string
+	}{
+		"no workload":                    {request("Pod", pod(""), nil), WrongResource, "pods"},
+		"no template":                    {request("Deployment", []byte(`{"spec":{}}`), nil), MalformedObject, "no pod template"},
+		"no template in the old version": {request("Deployment", []byte(`{"spec":{"template":{}}}`), []byte(`{}`)), MalformedObject, "old object"},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			h, registry, _ := newHandler(t, shop())
+			got := post(t, h, "/workloads", bytes.NewReader(reviewOf(t, tc.request)))
+			if got.Code != http.StatusBadRequest || !strings.Contains(got.Body.String(), tc.message) {
+				t.Errorf("status %d, %q; want 400 with %q", got.Code, got.Body, tc.message)
+			}
+			count := testutil.ToFloat64(h.metrics.requests.WithLabelValues("workloads", string(tc.request.Operation), string(Failed), string(tc.reason)))
+			if all := counted(t, registry); count != 1 || all != 1 {
+				t.Errorf("counted %v here and %v in all", count, all)
+			}
+		})
 	}
 }
 

@@ -16,12 +16,16 @@ import (
 
 const (
 	// maxBody is the largest review that is read. An object is at most 1.5 MiB
-	// in etcd, and an update brings two.
+	// in etcd, and an update brings two: of all but the very largest there is room
+	// for what JSON takes more.
 	maxBody = 3 << 20
 	// commonBody is what nearly every review fits in. That much is read and looked
 	// at of each without asking whether there is room, so that many large or slow
 	// ones do not keep out the others.
 	commonBody = 64 << 10
+	// commonAdditions is how many mounts and variables nearly every pod is given at
+	// most. What comes of many more is large however small the review is.
+	commonAdditions = 256
 	// maxBodies is how many bytes of larger reviews are held at once.
 	maxBodies = 32 << 20
 )
@@ -35,6 +39,7 @@ type question struct {
 	Operation                    admissionv1.Operation
 
 	subject subject // of its objects
+	inside  bool    // for its size it has taken room already
 }
 
 // subject is what one of the webhooks is asked about. Objects are read on the way
@@ -54,20 +59,35 @@ type review struct {
 	newSubject func() subject
 }
 
-// readReview reads the review that an HTTP request carries into body. Without a request in it, the answer says why. leave is to be called
-// when all is done with the review.
-func (h *Handler) readReview(ctx context.Context, r *http.Request, from io.Reader, body *buffer, newSubject func() subject) (_ *question, leave func(), _ answer) {
+// takeIn reads the body of a request, and waits for room to look at it if it is
+// a large one. leave is to be called when all is done with it. The answer says
+// why not, if it cannot be looked at.
+func (h *Handler) takeIn(ctx context.Context, r *http.Request, from io.Reader, body *buffer) (leave func(), _ answer) {
 	leave = func() {}
 	if problem := readBody(r, from, body); problem.message != "" {
-		return nil, leave, problem
+		return leave, problem
 	}
 	if units := len(body.text) / commonBody; units > 0 {
 		if leave = h.room.enter(ctx, units); leave == nil {
-			return nil, func() {}, unreadable(errBusy)
+			return func() {}, unreadable(errBusy)
 		}
 	}
-	request, problem := decodeReview(body.text, newSubject)
-	return request, leave, problem
+	return leave, answer{}
+}
+
+// inRoom decides when there is room for that many additions. Whoever is inside
+// already waits for no more: two such might wait for one another.
+func (h *Handler) inRoom(ctx context.Context, q *question, additions int, decide func() answer) answer {
+	units := additions / commonAdditions
+	if units == 0 || q.inside {
+		return decide()
+	}
+	leave := h.room.enter(ctx, units)
+	if leave == nil {
+		return unreadable(errBusy)
+	}
+	defer leave()
+	return decide()
 }
 
 // readBody reads the body of a request; the answer says why not, if it does not.

@@ -36,6 +36,7 @@ var attacks = []attack{
 	{name: "a body of 64 KiB that stops there", send: stalledBody},
 	{name: "a review that is cut off", send: cutReview},
 	{name: "a review with bytes changed", send: changedReview},
+	{name: "a small pod of thousands of containers", send: post(thousandsOfContainers)},
 	{name: "JSON that nests deeply", large: true, send: post(func(*rand.Rand, []byte) []byte {
 		return append([]byte(`{"a":`), bytes.Repeat([]byte("["), maxBody-5)...)
 	})},
@@ -200,6 +201,13 @@ func postBody(conn net.Conn, body []byte) error {
 // millionContainers is a review whose body is small beside what it is decoded to.
 func millionContainers(_ *rand.Rand, review []byte) []byte {
 	list := strings.Repeat("{},", (maxBody-len(review)-10)/3)
+	return bytes.Replace(review, []byte(`"containers":[`), []byte(`"containers":[`+list), 1)
+}
+
+// thousandsOfContainers is a review of some 60 KiB, which is no large one, and
+// whose patch is a hundred times its size.
+func thousandsOfContainers(_ *rand.Rand, review []byte) []byte {
+	list := strings.Repeat(`{"name":"c"},`, (60<<10-len(review))/13)
 	return bytes.Replace(review, []byte(`"containers":[`), []byte(`"containers":[`+list), 1)
 }
 

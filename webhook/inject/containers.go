@@ -12,6 +12,21 @@ import (
 // number is a product of what a small pod and a short annotation may say.
 const maxAdditions = 10_000
 
+// MostAdditions bounds the mounts and variables that annotations can have a plan
+// add to the pod.
+func (p *Pod) MostAdditions(annotations map[string]string) int {
+	return (len(p.Spec.InitContainers) + len(p.Spec.Containers)) * (1 + strings.Count(annotations[annotation.Env], "="))
+}
+
+// MostAdditions bounds the additions that are planned to see what is wrong with
+// the workload; nil has none.
+func (w *Workload) MostAdditions() int {
+	if w == nil {
+		return 0
+	}
+	return max(w.Pod.MostAdditions(w.Metadata.Annotations), w.Pod.MostAdditions(w.Pod.Metadata.Annotations))
+}
+
 // tooMany answers the problem of more additions than that.
 func tooMany(containers, variables int) annotation.Problems {
 	if containers*(1+variables) <= maxAdditions {
