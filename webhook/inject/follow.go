@@ -24,7 +24,7 @@ func follows(row annotation.Row) bool {
 // the keys that were copied. For each key:
 //
 //	template       workload   then
-//	absent         set        copied, listed
+//	absent         set        copied, listed (not where a manifest claims it for the template)
 //	listed         set        copied, listed
 //	listed         absent     removed, if it was listed before this update
 //	not listed     set        the template's own value wins
@@ -41,9 +41,6 @@ func (w *Workload) follow(old *Workload) (template map[string]string, warnings [
 	f := following{w: w, old: old, listed: listed, template: map[string]string{}}
 	maps.Copy(f.template, have)
 	delete(f.template, annotation.FromWorkload)
-	if len(listed) > 0 { // else there is nothing to claim
-		f.claimed = w.claims()
-	}
 	if old != nil {
 		f.before = fromWorkload(old.Pod.Metadata.Annotations)
 	}
@@ -63,7 +60,7 @@ type following struct {
 	w, old   *Workload
 	listed   []string
 	before   []string        // listed before the update
-	claimed  map[string]bool // keys that a manifest claims for the template
+	claimed  map[string]bool // keys that a manifest claims for the template; nil until it is asked for
 	template map[string]string
 	copied   []string // without prefix
 	warnings []string
@@ -82,7 +79,9 @@ func (f *following) key(key string) {
 			f.warn("%s: the pod template follows the workload's own annotation, so %q is set back to %q; change it there", key, short(value), short(wanted))
 		}
 		f.template[key] = wanted
-		f.copied = append(f.copied, strings.TrimPrefix(key, annotation.Prefix))
+		if there || !f.claims(key) || f.claims(annotation.FromWorkload) { // else it would be the template's own the next time
+			f.copied = append(f.copied, strings.TrimPrefix(key, annotation.Prefix))
+		}
 	case there:
 		delete(f.template, key)
 	}
@@ -94,14 +93,22 @@ func (f *following) own(key string, set bool) bool {
 	switch {
 	case !slices.Contains(f.listed, key):
 		return true
-	case f.claimed[key]:
+	case f.claims(key):
 		// A manifest that holds the list as well was taken from the cluster, with
 		// copies and all: then what the workload says counts, if it says anything.
-		return !set || !f.claimed[annotation.FromWorkload]
+		return !set || !f.claims(annotation.FromWorkload)
 	case set:
 		return false
 	}
 	return !slices.Contains(f.before, key) || f.edited(key)
+}
+
+// claims tells whether a manifest claims a key for the template.
+func (f *following) claims(key string) bool {
+	if f.claimed == nil {
+		f.claimed = f.w.claims()
+	}
+	return f.claimed[key]
 }
 
 func (f *following) warn(format string, args ...any) {
