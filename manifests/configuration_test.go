@@ -13,7 +13,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"keyroll.dev/internal/annotation"
-	"keyroll.dev/watcher/rollout"
 )
 
 // notOurs are the namespaces that neither webhook sees.
@@ -99,7 +98,7 @@ func TestMatchConditionsNameTheContractsKeys(t *testing.T) {
 	watched := map[string]bool{annotation.Restart: true, annotation.RestartOn: true}
 	for _, row := range annotation.Table {
 		read[row.Key] = true
-		if !watched[row.Key] {
+		if row.ShapesPods() || row.Where == annotation.OnNamespace {
 			shaping[row.Key] = true
 		}
 	}
@@ -138,7 +137,7 @@ func TestMatchConditionsNameTheContractsKeys(t *testing.T) {
 func TestMatchConditionsNameTheWatchersTraces(t *testing.T) {
 	w := configuration(t, objects(t, Install)).Webhooks[1]
 	for name, want := range map[string][]string{
-		"asks":    {"'" + annotation.Prefix + "'", "'" + annotation.Content + "' in oldObject", "'" + rollout.CausePrefix + "'"},
+		"asks":    {"'" + annotation.Prefix + "'", "'" + annotation.Content + "' in oldObject", "'" + annotation.CausePrefix + "'"},
 		"changed": {"'system:serviceaccount:" + namespace + ":keyroll-watcher'"},
 	} {
 		for _, part := range want {

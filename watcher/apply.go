@@ -12,7 +12,6 @@ import (
 	"k8s.io/client-go/metadata"
 
 	"keyroll.dev/internal/annotation"
-	"keyroll.dev/watcher/rollout"
 )
 
 // applier writes to workloads. Both of its patches name the UID and the
@@ -45,8 +44,8 @@ type mergeSpec struct {
 // its pods, and notes the cause for kubectl rollout history.
 func (a *applier) roll(ctx context.Context, w *workload, stamp, cause string) (*metav1.PartialObjectMetadata, error) {
 	patch := guarded(w)
-	if w.cause == nil || strings.HasPrefix(*w.cause, rollout.CausePrefix) {
-		patch.Metadata.Annotations = map[string]string{changeCause: cause}
+	if w.cause == nil || strings.HasPrefix(*w.cause, annotation.CausePrefix) {
+		patch.Metadata.Annotations = map[string]string{annotation.ChangeCause: cause}
 	}
 	patch.Spec = &mergeSpec{}
 	patch.Spec.Template.Metadata.Annotations = map[string]string{annotation.Content: stamp}

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 
+	"keyroll.dev/internal/annotation"
 	"keyroll.dev/watcher/rollout"
 )
 
@@ -29,7 +30,7 @@ func TestTheNextWatcherKnowsWhatTheLastKnew(t *testing.T) {
 		d, err := c.kube.AppsV1().Deployments(shop).Get(t.Context(), "web", metav1.GetOptions{})
 		c.must(err)
 		want := "keyroll: secret/db-password changed (v1 -> v2)"
-		if got := d.Annotations[changeCause]; got != want {
+		if got := d.Annotations[annotation.ChangeCause]; got != want {
 			t.Errorf("cause %q, want %q", got, want)
 		}
 	})

@@ -439,7 +439,7 @@ func (c *Controller) follow(now time.Time, w *workload, n *note, d rollout.Decis
 	}
 	c.metrics.moved(n.decided, d)
 	n.decided = d
-	c.metrics.paced(c.pace.counts())
+	c.metrics.paced(c.pace)
 }
 
 // place gives, keeps or takes away the workload's place among the rollouts that
@@ -551,7 +551,7 @@ func (c *Controller) forget(k key) {
 		c.metrics.held(n.stuck, false)
 		c.keeper.drop(k.namespace, n.uid, time.Now())
 	}
-	c.metrics.paced(c.pace.counts())
+	c.metrics.paced(c.pace)
 }
 
 func (c *Controller) enqueue(keys ...key) {

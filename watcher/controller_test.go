@@ -52,14 +52,14 @@ func TestOneRotationIsOneRollout(t *testing.T) {
 		c.must(err)
 		stamp := d.Spec.Template.Annotations[annotation.Content]
 		want := []merge{{
-			Metadata: mergeMetadata{UID: "web-uid", ResourceVersion: "1", Annotations: map[string]string{changeCause: d.Annotations[changeCause]}},
+			Metadata: mergeMetadata{UID: "web-uid", ResourceVersion: "1", Annotations: map[string]string{annotation.ChangeCause: d.Annotations[annotation.ChangeCause]}},
 			Spec:     &mergeSpec{},
 		}}
 		want[0].Spec.Template.Metadata.Annotations = map[string]string{annotation.Content: stamp}
 		if diff := cmp.Diff(want, c.patches()); diff != "" || stamp == "" {
 			t.Errorf("patches (-want +got)\n%s", diff)
 		}
-		if cause := d.Annotations[changeCause]; !strings.HasPrefix(cause, "keyroll: secret/db-password changed") {
+		if cause := d.Annotations[annotation.ChangeCause]; !strings.HasPrefix(cause, "keyroll: secret/db-password changed") {
 			t.Errorf("change-cause is %q", cause)
 		}
 		wantEvents := []string{"Normal ContentRollout Deployment/web", "Normal ContentRolledOut Deployment/web"}
@@ -90,7 +90,7 @@ func TestARotationWhileTheWatcherWasDownIsNotMissed(t *testing.T) {
 func TestAUsersOwnChangeCauseStays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		objects := shopObjects()
-		objects[1].(*appsv1.Deployment).Annotations[changeCause] = "image of the week"
+		objects[1].(*appsv1.Deployment).Annotations[annotation.ChangeCause] = "image of the week"
 		c := start(t, objects)
 		defer c.stop()
 		time.Sleep(time.Minute)

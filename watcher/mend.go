@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -89,7 +88,7 @@ func (w *workload) unheard() []string {
 	}
 	var keys []string
 	for _, row := range annotation.Table {
-		if _, set := w.Annotations[row.Key]; set && shapesPods(row) {
+		if _, set := w.Annotations[row.Key]; set && row.ShapesPods() {
 			keys = append(keys, row.Key)
 		}
 	}
@@ -107,27 +106,17 @@ func (w *workload) lacking() bool {
 	if _, problems := annotation.Parse(w.asked()); len(problems) > 0 {
 		return false
 	}
-	copied := strings.Split(w.template[annotation.FromWorkload], ",")
+	copied := annotation.Copied(w.template)
 	for _, row := range annotation.Table {
-		if !shapesPods(row) {
+		if !row.ShapesPods() {
 			continue
 		}
 		wanted, set := w.Annotations[row.Key]
 		value, there := w.template[row.Key]
-		follows := slices.Contains(copied, strings.TrimPrefix(row.Key, annotation.Prefix))
+		follows := slices.Contains(copied, row.Key)
 		if set && !there || follows && there && (!set || value != wanted) {
 			return true
 		}
 	}
 	return false
-}
-
-// shapesPods reports whether an annotation on a workload belongs into its
-// template. The others are read where they stand.
-func shapesPods(row annotation.Row) bool {
-	switch row.Key {
-	case annotation.Restart, annotation.RestartOn:
-		return false
-	}
-	return row.Where != annotation.OnNamespace
 }

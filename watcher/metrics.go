@@ -166,7 +166,10 @@ func (m *metrics) held(before, after bool) {
 	}
 }
 
-func (m *metrics) paced(underway, _ int) { m.underway.Set(float64(underway)) }
+func (m *metrics) paced(p *pace) {
+	underway, _ := p.counts()
+	m.underway.Set(float64(underway))
+}
 
 // queueMetrics tell how the queues do, in workqueue's own terms.
 type queueMetrics struct {

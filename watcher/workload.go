@@ -16,9 +16,6 @@ import (
 // FieldManager is the name under which the watcher changes workloads.
 const FieldManager = "keyroll-watcher"
 
-// changeCause is the annotation that kubectl rollout history prints.
-const changeCause = "kubernetes.io/change-cause"
-
 // key identifies a workload in queues and maps.
 type key struct {
 	kind      schema.GroupKind
@@ -116,7 +113,7 @@ func (l lens) workload(kind schema.GroupVersionKind, m *metav1.ObjectMeta, templ
 	w.Annotations = keep(m.Annotations, isOurs)
 	// What is wrong with them was answered to whoever wrote them, by the webhook.
 	w.settings, _ = annotation.Parse(w.asked())
-	if cause, present := m.Annotations[changeCause]; present {
+	if cause, present := m.Annotations[annotation.ChangeCause]; present {
 		w.cause = &cause
 	}
 	return w

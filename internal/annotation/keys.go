@@ -48,6 +48,13 @@ func IsInput(key string) bool {
 	return strings.HasPrefix(key, Prefix)
 }
 
+// ChangeCause is what kubectl rollout history prints of a revision, and how each
+// of the watcher's begins.
+const (
+	ChangeCause = "kubernetes.io/change-cause"
+	CausePrefix = "keyroll: "
+)
+
 // InjectionLabel on a namespace with the value InjectionEnabled opts it in.
 const (
 	InjectionLabel   = Prefix + "injection"

@@ -5,10 +5,9 @@ import (
 	"maps"
 	"slices"
 	"strings"
-)
 
-// CausePrefix begins every change-cause that is ours.
-const CausePrefix = "keyroll: "
+	"keyroll.dev/internal/annotation"
+)
 
 // maxCause bounds a cause: it stands on every revision, and in Events.
 const maxCause = 500
@@ -32,7 +31,7 @@ func (v *view) cause() string {
 		names := slices.Sorted(maps.Keys(v.staleSecrets()))
 		all = append(all, fmt.Sprintf("%s %s changed", plural(len(names), "Secret", "Secrets"), bounded(names, 3)))
 	}
-	text := CausePrefix + strings.Join(all, "; ")
+	text := annotation.CausePrefix + strings.Join(all, "; ")
 	if len(text) > maxCause {
 		text = strings.ToValidUTF8(text[:maxCause-3], "") + "..."
 	}

@@ -12,13 +12,6 @@ import (
 	"keyroll.dev/internal/annotation"
 )
 
-// follows tells which of the contract's annotations are copied from a workload
-// into its template: those that shape its pods. The others are read where they
-// stand, by the watcher, so that setting them rolls nothing.
-func follows(row annotation.Row) bool {
-	return row.Where != annotation.OnNamespace && row.Key != annotation.Restart && row.Key != annotation.RestartOn
-}
-
 // follow answers the annotations that the workload's template is to have, and
 // what there is to say about it. The template's keyroll.dev/from-workload lists
 // the keys that were copied. For each key:
@@ -37,15 +30,15 @@ func follows(row annotation.Row) bool {
 //	it came with its list, from an exported manifest or by kubectl rollout undo, and the workload has none
 func (w *Workload) follow(old *Workload) (template map[string]string, warnings []string) {
 	have := w.Pod.Metadata.Annotations
-	listed := fromWorkload(have)
+	listed := annotation.Copied(have)
 	f := following{w: w, old: old, listed: listed, template: map[string]string{}}
 	maps.Copy(f.template, have)
 	delete(f.template, annotation.FromWorkload)
 	if old != nil {
-		f.before = fromWorkload(old.Pod.Metadata.Annotations)
+		f.before = annotation.Copied(old.Pod.Metadata.Annotations)
 	}
 	for _, row := range annotation.Table {
-		if follows(row) {
+		if row.ShapesPods() {
 			f.key(row.Key)
 		}
 	}
@@ -132,19 +125,6 @@ func short(value string) string {
 		return string(runes[:most]) + "…"
 	}
 	return value
-}
-
-// fromWorkload answers the keys that the template's annotations list as copied.
-func fromWorkload(template map[string]string) []string {
-	value := template[annotation.FromWorkload]
-	if value == "" {
-		return nil
-	}
-	keys := strings.Split(value, ",")
-	for i, name := range keys {
-		keys[i] = annotation.Prefix + strings.TrimSpace(name)
-	}
-	return keys
 }
 
 // claims answers the annotations that someone's manifest gives the template.

@@ -21,14 +21,8 @@ const (
 	kindJob     = "Job"
 )
 
-const (
-	// changeCause is what kubectl rollout history prints of a revision. The
-	// watcher begins its own with causePrefix.
-	changeCause = "kubernetes.io/change-cause"
-	causePrefix = "keyroll: "
-	// lastApplied is where client-side kubectl apply keeps the manifest.
-	lastApplied = "kubectl.kubernetes.io/last-applied-configuration"
-)
+// lastApplied is where client-side kubectl apply keeps the manifest.
+const lastApplied = "kubectl.kubernetes.io/last-applied-configuration"
 
 // Workload is the part of a Deployment, StatefulSet, DaemonSet, ReplicaSet, Job
 // or CronJob that a plan reads.
@@ -242,10 +236,10 @@ func (p *WorkloadPlan) tidy(old *Workload, template map[string]string) {
 // tidyCause finds whether a change-cause of the watcher's would explain a
 // change that is not its own.
 func (p *WorkloadPlan) tidyCause(old *Workload, template map[string]string) {
-	cause, set := p.workload.Metadata.Annotations[changeCause]
+	cause, set := p.workload.Metadata.Annotations[annotation.ChangeCause]
 	before := old.Pod.Metadata.Annotations
 	switch {
-	case !set, !strings.HasPrefix(cause, causePrefix), old.Metadata.Annotations[changeCause] != cause:
+	case !set, !strings.HasPrefix(cause, annotation.CausePrefix), old.Metadata.Annotations[annotation.ChangeCause] != cause:
 		return
 	case template[annotation.Content] != before[annotation.Content] && template[annotation.Content] != "":
 		return
@@ -288,7 +282,7 @@ func (p WorkloadPlan) Patch() Patch {
 	var ops Patch
 	p.patchTemplate(&ops)
 	if p.uncaused {
-		ops.remove("/metadata/annotations/" + escape(changeCause))
+		ops.remove("/metadata/annotations/" + escape(annotation.ChangeCause))
 	}
 	return ops
 }
