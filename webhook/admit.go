@@ -45,10 +45,9 @@ func (s *podSubject) admit(ctx context.Context, h *Handler, q *question) answer 
 	case s.err != nil:
 		return failed(MalformedObject, http.StatusBadRequest, "%v", s.err)
 	}
-	return h.inRoom(ctx, q, s.pod.MostAdditions(s.pod.Metadata.Annotations), func() answer { return s.decide(ctx, h, q) })
-}
-
-func (s *podSubject) decide(ctx context.Context, h *Handler, q *question) answer {
+	if !q.share.need(ctx, s.pod.MostAdditions(s.pod.Metadata.Annotations)/commonAdditions) {
+		return unreadable(errBusy)
+	}
 	return h.patiently(ctx, func() (answer, bool) {
 		// The name in the object may be empty: the request's counts.
 		namespace, known := h.cluster.Namespace(q.Namespace)

@@ -144,16 +144,13 @@ func statusReason(code int32) metav1.StatusReason {
 func printable(warnings []string) []string {
 	var out []string
 	for _, w := range warnings[:min(len(warnings), maxWarnings)] {
-		w = strings.Map(func(r rune) rune {
+		w = strings.ToValidUTF8(w[:min(len(w), maxWarningBytes)], "")
+		out = append(out, strings.Map(func(r rune) rune {
 			if unicode.IsControl(r) {
 				return ' '
 			}
 			return r
-		}, w)
-		if len(w) > maxWarningBytes {
-			w = w[:maxWarningBytes]
-		}
-		out = append(out, strings.ToValidUTF8(w, ""))
+		}, w))
 	}
 	return out
 }

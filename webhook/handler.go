@@ -79,17 +79,26 @@ type exchange struct {
 	request *question // nil until it is understood
 	answer  answer
 	err     error // why an HTTP error is answered
+	share   share // of the room for large requests, until the answer is sent
 }
+
+// slowest is how long a client may take to receive an answer that room is held
+// for. It is there within milliseconds for whoever reads.
+const slowest = 2 * time.Second
 
 func (h *Handler) serve(webhook string, newSubject func() subject) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		h.metrics.inFlight.Inc()
 		defer h.metrics.inFlight.Dec()
-		e := &exchange{webhook: webhook}
+		e := &exchange{webhook: webhook, share: share{room: h.room}}
+		defer e.share.giveBack()
 		out := takeBuffer()
 		defer out.giveBack()
 		h.answer(e, w, r, newSubject, out)
+		if e.share.units > 0 {
+			_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(slowest)) // a server can
+		}
 		if e.err != nil {
 			http.Error(w, e.err.Error(), int(e.answer.code))
 		} else {
@@ -113,16 +122,10 @@ func (h *Handler) answer(e *exchange, w http.ResponseWriter, r *http.Request, ne
 	defer body.release()
 	text := takeBuffer()
 	defer text.giveBack()
-	leave, problem := h.takeIn(ctx, r, body, text)
-	defer leave()
-	if problem.message == "" {
-		e.request, problem = decodeReview(text.text, newSubject)
-	}
-	if e.request == nil {
-		e.answer, e.err = problem, errors.New(problem.message)
+	if e.request, e.answer = readReview(ctx, r, body, text, newSubject, &e.share); e.request == nil {
+		e.err = errors.New(e.answer.message)
 		return
 	}
-	e.request.inside = len(text.text) >= commonBody
 	e.answer = e.request.subject.admit(ctx, h, e.request)
 	if e.answer.outcome == Failed && e.webhook == workloadsWebhook {
 		// An answer would refuse the workload; an error lets it in, as its failurePolicy has it.
@@ -130,6 +133,7 @@ func (h *Handler) answer(e *exchange, w http.ResponseWriter, r *http.Request, ne
 		return
 	}
 	out.text = e.answer.review(out.text, e.request.UID)
+	e.answer.patch = nil // it may be large, and sending takes a while
 }
 
 // timeFor is how long the request may take. The API server says how long it

@@ -19,9 +19,9 @@ const (
 	// in etcd, and an update brings two: of all but the very largest there is room
 	// for what JSON takes more.
 	maxBody = 3 << 20
-	// commonBody is what nearly every review fits in. That much is read and looked
-	// at of each without asking whether there is room, so that many large or slow
-	// ones do not keep out the others.
+	// commonBody is what nearly every review fits in. That much is read of each
+	// without asking whether there is room, so that many large or slow ones do not
+	// keep out the others.
 	commonBody = 64 << 10
 	// commonAdditions is how many mounts and variables nearly every pod is given at
 	// most. What comes of many more is large however small the review is.
@@ -39,7 +39,7 @@ type question struct {
 	Operation                    admissionv1.Operation
 
 	subject subject // of its objects
-	inside  bool    // for its size it has taken room already
+	share   *share  // of the room for what is large
 }
 
 // subject is what one of the webhooks is asked about. Objects are read on the way
@@ -59,35 +59,21 @@ type review struct {
 	newSubject func() subject
 }
 
-// takeIn reads the body of a request, and waits for room to look at it if it is
-// a large one. leave is to be called when all is done with it. The answer says
-// why not, if it cannot be looked at.
-func (h *Handler) takeIn(ctx context.Context, r *http.Request, from io.Reader, body *buffer) (leave func(), _ answer) {
-	leave = func() {}
+// readReview reads the review that an HTTP request carries into body. It waits
+// for its share of room if it is a large one. Without a request in it, the answer
+// says why.
+func readReview(ctx context.Context, r *http.Request, from io.Reader, body *buffer, newSubject func() subject, s *share) (*question, answer) {
 	if problem := readBody(r, from, body); problem.message != "" {
-		return leave, problem
+		return nil, problem
 	}
-	if units := len(body.text) / commonBody; units > 0 {
-		if leave = h.room.enter(ctx, units); leave == nil {
-			return func() {}, unreadable(errBusy)
-		}
+	if !s.need(ctx, len(body.text)/commonBody) {
+		return nil, unreadable(errBusy)
 	}
-	return leave, answer{}
-}
-
-// inRoom decides when there is room for that many additions. Whoever is inside
-// already waits for no more: two such might wait for one another.
-func (h *Handler) inRoom(ctx context.Context, q *question, additions int, decide func() answer) answer {
-	units := additions / commonAdditions
-	if units == 0 || q.inside {
-		return decide()
+	request, problem := decodeReview(body.text, newSubject)
+	if request != nil {
+		request.share = s
 	}
-	leave := h.room.enter(ctx, units)
-	if leave == nil {
-		return unreadable(errBusy)
-	}
-	defer leave()
-	return decide()
+	return request, problem
 }
 
 // readBody reads the body of a request; the answer says why not, if it does not.

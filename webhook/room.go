@@ -39,3 +39,33 @@ func (r *room) enter(ctx context.Context, n int) (leave func()) {
 	}
 	return leave
 }
+
+// share is what one request has of a room.
+type share struct {
+	room  *room
+	units int
+	leave func()
+}
+
+// need has the request hold at least n units. It waits for them with empty
+// hands: two that held some each might wait for one another for ever. It is
+// false if ctx ended first.
+func (s *share) need(ctx context.Context, n int) bool {
+	if n <= s.units {
+		return true
+	}
+	s.giveBack()
+	leave := s.room.enter(ctx, n)
+	if leave == nil {
+		return false
+	}
+	s.units, s.leave = n, leave
+	return true
+}
+
+func (s *share) giveBack() {
+	if s.units > 0 {
+		s.leave()
+		s.units = 0
+	}
+}

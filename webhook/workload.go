@@ -49,10 +49,9 @@ func (s *workloadSubject) admit(ctx context.Context, h *Handler, q *question) an
 			return failed(MalformedObject, http.StatusBadRequest, "old object: %v", err)
 		}
 	}
-	return h.inRoom(ctx, q, in.New.MostAdditions()+in.Old.MostAdditions(), func() answer { return decideWorkload(ctx, h, q, in) })
-}
-
-func decideWorkload(ctx context.Context, h *Handler, q *question, in inject.WorkloadInput) answer {
+	if !q.share.need(ctx, (in.New.MostAdditions()+in.Old.MostAdditions())/commonAdditions) {
+		return unreadable(errBusy)
+	}
 	return h.patiently(ctx, func() (answer, bool) {
 		var known bool
 		if in.Namespace, known = h.cluster.Namespace(q.Namespace); !known {

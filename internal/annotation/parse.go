@@ -96,8 +96,8 @@ func (p *parser) env(objects []Object) []EnvVar {
 			p.add(Env, item, "is not NAME=OBJECT; write for example DB_PASSWORD=db-password")
 			continue
 		}
-		if len(validation.IsEnvVarName(name)) > 0 { // before Kubernetes 1.32 there were no others
-			p.add(Env, item, "has no valid environment variable name before '='; write letters, digits and '_', no digit first")
+		if len(name) > maxEnvName || len(validation.IsEnvVarName(name)) > 0 { // before Kubernetes 1.32 there were no others
+			p.add(Env, item, "has no valid environment variable name before '='; write letters, digits and '_', no digit first, at most 253")
 		}
 		if slices.ContainsFunc(out, func(e EnvVar) bool { return e.Name == name }) {
 			p.add(Env, item, "sets a variable that is set before; remove one")

@@ -281,7 +281,7 @@ func TestParseRefuses(t *testing.T) {
 				`keyroll.dev/env: "A": is not NAME=OBJECT; write for example DB_PASSWORD=db-password`,
 				`keyroll.dev/env: "=db-username": is not NAME=OBJECT; write for example DB_PASSWORD=db-password`,
 				`keyroll.dev/env: "B=": is not NAME=OBJECT; write for example DB_PASSWORD=db-password`,
-				`keyroll.dev/env: "A\tB=db-username": has no valid environment variable name before '='; write letters, digits and '_', no digit first`,
+				`keyroll.dev/env: "A\tB=db-username": has no valid environment variable name before '='; write letters, digits and '_', no digit first, at most 253`,
 			},
 		},
 		"env of an object that is not mounted": {

@@ -10,6 +10,9 @@ import (
 // within the kubelet's two minutes, and a record has to fit into an annotation.
 const maxItems = 100
 
+// maxEnvName bounds the name of a variable, of which each container gets a copy.
+const maxEnvName = 253
+
 // parser collects problems while it reads annotations.
 type parser struct {
 	annotations map[string]string

@@ -68,9 +68,13 @@ func choose(all []containerAt, names []string) (chosen []containerAt, problems a
 }
 
 func listNames(all []containerAt) string {
-	names := make([]string, 0, len(all))
-	for _, c := range all {
-		names = append(names, c.Name)
+	const most = 10
+	var names []string
+	for _, c := range all[:min(len(all), most)] {
+		names = append(names, short(c.Name))
+	}
+	if len(all) > most {
+		names = append(names, fmt.Sprintf("and %d more", len(all)-most))
 	}
 	return strings.Join(names, ", ")
 }
@@ -100,7 +104,7 @@ func (a *addition) addEnv(env []envVar) annotation.Problems {
 		case !a.Env[i].is(want):
 			problems = append(problems, annotation.NewProblem(annotation.Env, want.name, fmt.Sprintf(
 				"container %q sets this variable itself; remove it there, take another name, or leave the container out with %s",
-				a.Name, annotation.Containers)))
+				short(a.Name), annotation.Containers)))
 		}
 	}
 	return problems
@@ -129,7 +133,7 @@ func (a *addition) addMount(pod PodSpec, volume, path string, asked bool) annota
 		if pod.samePath(m.Path, path) {
 			return annotation.Problems{annotation.NewProblem(annotation.MountPath, path, fmt.Sprintf(
 				"container %q mounts volume %q there; write another path, or leave the container out with %s",
-				a.Name, m.Name, annotation.Containers))}
+				short(a.Name), short(m.Name), annotation.Containers))}
 		}
 	}
 	a.mount = true

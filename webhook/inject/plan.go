@@ -118,16 +118,23 @@ func (d *draft) resolve() {
 	if !exists {
 		d.warn("ServiceAccount %q does not exist in namespace %q", name, d.in.Namespace.Name)
 	}
-	record, missing := dependency.Resolve(d.settings, defaults, account, d.in.Fallback)
+	fallback := d.in.Fallback
+	if about(wrong, annotation.TenantID) {
+		fallback.TenantID = "" // it was not meant
+	}
+	record, missing := dependency.Resolve(d.settings, defaults, account, fallback)
 	if !exists {
 		blame(missing, name)
 	}
 	d.p.Unsettled = !exists || len(wrong)+len(missing) > 0
 	d.foundOnNamespace(wrong, func(key string) bool {
-		if key == annotation.ServiceAccount {
+		switch key {
+		case annotation.ServiceAccount:
 			return d.settings.ServiceAccount == "" && name == dependency.DefaultAccount
+		case annotation.AllowedVaults:
+			return about(missing, annotation.Vault)
 		}
-		return slices.ContainsFunc(missing, func(p annotation.Problem) bool { return p.Key == key })
+		return about(missing, key)
 	})
 	d.found(Unresolved, conflict)
 	d.found(Unresolved, missing)
@@ -136,6 +143,11 @@ func (d *draft) resolve() {
 
 	from, _ := d.in.Accounts(d.in.Pod.Spec.account())
 	d.p.account = changeAccount(d.in.Pod.Spec, name, from, account)
+}
+
+// about tells whether there is a problem with the key.
+func about(problems annotation.Problems, key string) bool {
+	return slices.ContainsFunc(problems, func(p annotation.Problem) bool { return p.Key == key })
 }
 
 // foundOnNamespace takes down what is wrong on the namespace. Nobody is told at
@@ -191,7 +203,7 @@ func (d *draft) fit() {
 	if !exists {
 		d.p.volume = volume
 	} else if slices.ContainsFunc(pod.Spec.Volumes, func(v Volume) bool { return v.Name == volume && v.writable() }) {
-		d.warn("volume %q lacks readOnly: true, without which the driver does not mount it", volume)
+		d.warn("volume %q lacks readOnly: true, without which the driver does not mount it", short(volume))
 	}
 
 	encoded := d.p.Record.Encode()

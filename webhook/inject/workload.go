@@ -194,9 +194,11 @@ func (in WorkloadInput) sort(problems annotation.Problems) (standing []string, i
 		template, _ := in.Old.follow(in.Old)
 		before = in.check(in.Old, template).Problems
 	}
-	// What is said to mend it may differ though it is the same: it lists containers.
 	stood := func(p annotation.Problem) bool {
-		return slices.ContainsFunc(before, func(b annotation.Problem) bool { return b.Key == p.Key && b.Value == p.Value })
+		return slices.ContainsFunc(before, func(b annotation.Problem) bool {
+			// Which containers there are may be said otherwise though it is the same problem.
+			return b == p || b.Key == p.Key && b.Value == p.Value && p.Key == annotation.Containers
+		})
 	}
 	for _, p := range problems {
 		if certain(p) && !stood(p) {
