@@ -51,6 +51,7 @@ func TestHelmRefusesValues(t *testing.T) {
 		"an unknown value further down":  "--set=watcher.secretTriger=false",
 		"an unknown mode":                "--set=certificates.mode=certmanager",
 		"files without a Secret":         "--set=certificates.mode=files",
+		"a CA of cert-manager's alone":   "--set=certificates.mode=cert-manager,certificates.caDuration=72h",
 		"a bundle that is none":          "--set=certificates.files.caBundle=LS0tLS1CRUdJTg==",
 		"a duration without a unit":      "--set-string=watcher.settle=5",
 		"no replica":                     "--set=webhook.replicas=0",
