@@ -155,7 +155,9 @@ func TestAnotherLeadsWhenTheLeaseOfOneThatIsGoneExpires(t *testing.T) {
 		time.Sleep(time.Second)
 		e.want("next begins")
 		stop()
-		<-ended
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
 	})
 }
 

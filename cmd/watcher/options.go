@@ -94,7 +94,7 @@ func (o *options) validate() error {
 		errs = append(errs, errors.New("--namespace must name the release's namespace"))
 	case o.lease.Name == "":
 		errs = append(errs, errors.New("--lease must name a Lease"))
-	case !(o.lease.Duration > o.lease.Renew && o.lease.Renew > o.lease.Retry):
+	case o.lease.Duration <= o.lease.Renew || o.lease.Renew <= o.lease.Retry:
 		errs = append(errs, errors.New("--lease-duration must be longer than --renew-deadline, and that longer than --retry-period"))
 	case !(o.qps < 0 || o.qps > 0 && o.burst > 0):
 		errs = append(errs, errors.New("--qps must be a number of requests with a --burst of at least 1, or negative for no limit"))
