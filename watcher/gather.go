@@ -119,7 +119,7 @@ func (c *caches) told(w *workload) rollout.Workload {
 		Deleting:           w.DeletionTimestamp != nil,
 		Paused:             w.paused,
 		OnDelete:           w.onDelete,
-		InPlace:            w.kind.Group != appsv1.GroupName && !w.rolled.IsZero(),
+		InPlace:            w.kind.Group != appsv1.GroupName,
 		Partition:          w.partition,
 		Replicas:           w.replicas,
 		Never:              w.settings.RestartNever,

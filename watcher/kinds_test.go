@@ -223,6 +223,40 @@ func TestEveryKindIsRolledOrToldOf(t *testing.T) {
 	}
 }
 
+// TestAnOwnerInPlaceIsRolledOnceWithoutManagedFields: who has stamped it, and
+// when, is then known to this process alone.
+func TestAnOwnerInPlaceIsRolledOnceWithoutManagedFields(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		set, p := replicaSet("canary-1", ""), ownedPod("canary-a", replicaSets, "canary-1", "")
+		controlledBy(&set.ObjectMeta, argoRollout.Kind, "canary")
+		c := start(t, []runtime.Object{enabledNamespace(), set, p, rotated("canary-a")}, withRollouts(argo("canary")))
+		defer c.stop()
+		time.Sleep(10 * time.Second)
+		if len(c.patches()) != 1 {
+			t.Fatalf("%d patches were sent, want 1", len(c.patches()))
+		}
+		stamp := c.patches()[0].Spec.Template.Metadata.Annotations
+		p.Annotations[annotation.Content] = stamp[annotation.Content]
+		_, err := c.kube.CoreV1().Pods(shop).Update(t.Context(), p, metav1.UpdateOptions{})
+		c.must(err)
+		stamped := argo("canary")
+		stamped.SetGeneration(2)
+		stamped.SetResourceVersion("2")
+		c.must(unstructured.SetNestedStringMap(stamped.Object, stamp, "spec", "template", "metadata", "annotations"))
+		c.must(unstructured.SetNestedField(stamped.Object, "2", "status", "observedGeneration"))
+		_, err = c.config.Dynamic.Resource(argoRollout.Resource).Namespace(shop).Update(t.Context(), stamped, metav1.UpdateOptions{})
+		c.must(err)
+		time.Sleep(time.Hour)
+		if len(c.patches()) != 1 {
+			t.Errorf("%d patches were sent, want no other", len(c.patches()))
+		}
+		want := []string{"Normal ContentRollout Rollout/canary", "Normal NotReplaced Rollout/canary"}
+		if diff := cmp.Diff(want, c.events()); diff != "" {
+			t.Errorf("events (-want +got)\n%s", diff)
+		}
+	})
+}
+
 // withRollouts names Argo's Rollout as a kind of owners.
 func withRollouts(rollouts ...runtime.Object) func(*Config) {
 	return func(config *Config) {
