@@ -16,7 +16,10 @@ import (
 )
 
 // Lease says how replicas agree on the one that acts. Duration is longer than
-// Renew, so that a leader has ended before another begins, and Renew than Retry.
+// Renew, so that a leader begins nothing any more when another begins, and Renew
+// than Retry. Writes of one that lost the lease may still go on for lastWrites, and
+// the last ones of all for as long again: each names the version of the object
+// that it is made upon, and is refused where the next leader came before it.
 type Lease struct {
 	Name     string // of the Lease object in the release namespace
 	Identity string // of this replica
@@ -95,6 +98,8 @@ func (c *candidate) acquire(ctx context.Context) bool {
 		switch {
 		case held:
 			return true
+		case apierrors.IsConflict(err), apierrors.IsAlreadyExists(err):
+			wait = c.Retry // another was quicker, or what was read is old and may be so for long
 		case err != nil && ctx.Err() == nil:
 			c.log.Warn("Lease not read or taken, comes again", "lease", c.Name, "error", err.Error())
 			wait = c.Retry
@@ -119,13 +124,8 @@ func (c *candidate) try(ctx context.Context) (held bool, err error) {
 	// Whether the lease was taken must be known, even if the end comes just now.
 	taking, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.Renew)
 	defer cancel()
-	switch err := c.write(taking, c.Identity); {
-	case apierrors.IsConflict(err), apierrors.IsAlreadyExists(err): // another was quicker
-		return false, nil
-	case err != nil:
-		return false, err
-	}
-	return true, nil
+	err = c.write(taking, c.Identity)
+	return err == nil, err
 }
 
 // look reads the lease from the API server's memory: what is read there too late

@@ -263,3 +263,37 @@ func TestALeaseIsKeptThroughDisturbances(t *testing.T) {
 		}
 	})
 }
+
+// TestAStandbyThatReadsLateAsksSeldom: an API server whose memory lags shows it a
+// lease that nobody renews, and refuses what it writes upon that.
+func TestAStandbyThatReadsLateAsksSeldom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newElection(t)
+		leaderCtx, stopLeader := context.WithCancel(t.Context())
+		leader := e.run(leaderCtx, "leader")
+		time.Sleep(time.Second)
+		late := e.stored()
+		e.client.PrependReactor("get", "leases", func(clienttesting.Action) (bool, runtime.Object, error) {
+			return true, late, nil
+		})
+		var refused atomic.Int32
+		e.client.PrependReactor("update", "leases", func(action clienttesting.Action) (bool, runtime.Object, error) {
+			written := action.(clienttesting.UpdateActionImpl).GetObject().(*coordinationv1.Lease)
+			if *written.Spec.HolderIdentity == "standby" {
+				refused.Add(1)
+			}
+			return false, nil, nil
+		})
+		standbyCtx, stopStandby := context.WithCancel(t.Context())
+		standby := e.run(standbyCtx, "standby")
+		time.Sleep(36 * time.Second) // for 20 of which the lease seems to have expired
+		if got := refused.Load(); got < 5 || got > 12 {
+			t.Errorf("%d writes, want one every 2 seconds", got)
+		}
+		e.want("leader begins")
+		stopStandby()
+		<-standby
+		stopLeader()
+		<-leader
+	})
+}

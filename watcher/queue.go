@@ -42,9 +42,9 @@ func newQueue[K comparable](name string, first, last time.Duration, provider wor
 	)}
 }
 
-// work has sync look at every key that is due, by several workers at once but
-// never at one key by two, until ctx ends, and returns when all of them have
-// stopped. A key whose sync fails comes back.
+// work has look called for every key that is due, by several workers at once but
+// never for one key by two, until ctx ends, and returns when all of them have
+// stopped. A key whose look fails is told to failed, and comes back.
 func (q *queue[K]) work(ctx context.Context, workers int, look func(context.Context, K) error, failed func(K, error)) {
 	defer context.AfterFunc(ctx, q.ShutDown)()
 	var group sync.WaitGroup
