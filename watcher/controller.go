@@ -443,23 +443,22 @@ func (c *Controller) follow(now time.Time, w *workload, n *note, d rollout.Decis
 }
 
 // place gives, keeps or takes away the workload's place among the rollouts that
-// are under way. One that is about to begin takes its own.
+// are under way. One that is about to begin takes its own, in its turn.
 func (c *Controller) place(w *workload, n *note, d rollout.Decision) {
 	k := w.key()
-	switch {
-	case d.Action == rollout.Roll:
-		return
-	case d.Underway:
+	if d.Underway {
 		c.pace.hold(k)
 		if n.tracked == "" {
 			n.tracked = w.stamp()
 		}
-	default:
+	} else {
 		c.enqueue(c.pace.free(k)...)
 	}
-	if d.Reason == rollout.TooManyRollouts {
+	switch {
+	case d.Action == rollout.Roll:
+	case d.Reason == rollout.TooManyRollouts:
 		c.pace.queue(k)
-	} else {
+	default:
 		c.enqueue(c.pace.leave(k)...)
 	}
 }
@@ -480,7 +479,7 @@ func (c *Controller) finished(now time.Time, w *workload, n *note, d rollout.Dec
 }
 
 // roll sends the one patch. A workload that cannot be patched gives its place
-// back, and comes again by itself.
+// back, unless the rollout before still holds it, and comes again by itself.
 func (c *Controller) roll(ctx context.Context, now time.Time, w *workload, n *note, d rollout.Decision) error {
 	k := w.key()
 	if rest := n.retryAt.Sub(now); rest > 0 {
@@ -495,7 +494,9 @@ func (c *Controller) roll(ctx context.Context, now time.Time, w *workload, n *no
 	defer cancel()
 	patched, err := c.applier.roll(patching, w, d.Stamp, d.Cause)
 	if err != nil {
-		c.enqueue(c.pace.free(k)...)
+		if !d.Underway {
+			c.enqueue(c.pace.free(k)...)
+		}
 		return c.refused(w, n, err)
 	}
 	n.patched, n.tracked, n.began, n.rotated = patched.Generation, d.Stamp, now, d.Rotated

@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"keyroll.dev/internal/annotation"
+	"keyroll.dev/internal/secretsstore"
 	"keyroll.dev/watcher/rollout"
 )
 
@@ -175,6 +176,65 @@ func TestANewLeaderCountsTheRolloutsOfTheLast(t *testing.T) {
 		time.Sleep(5 * time.Minute)
 		if len(c.patched()) != 1 {
 			t.Errorf("patched %v, want one at a time", c.patched())
+		}
+	})
+}
+
+// TestARefusalDoesNotFreeThePlaceOfTheRolloutBefore: one whose content changes
+// again while it is rolled out is rolled again at once, which may be refused.
+func TestARefusalDoesNotFreeThePlaceOfTheRolloutBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		objects := manyObjects(2)
+		other := objects[len(objects)-1].(*secretsstore.SecretProviderClassPodStatus)
+		c := start(t, objects[:len(objects)-1], atMostOne)
+		defer c.stop()
+		time.Sleep(10 * time.Second)
+		c.refuse(func(name string) error {
+			if name == "w0" {
+				return apierrors.NewForbidden(appsv1.Resource("deployments"), name, nil)
+			}
+			return nil
+		})
+		d, err := c.kube.AppsV1().Deployments(shop).Get(t.Context(), "w0", metav1.GetOptions{})
+		c.must(err)
+		set := replicaSet("w0-2", "2")
+		controlledBy(&set.ObjectMeta, deployments, "w0")
+		_, err = c.kube.AppsV1().ReplicaSets(shop).Create(t.Context(), set, metav1.CreateOptions{})
+		c.must(err)
+		next := ownedPod("w0-2-a", replicaSets, "w0-2", "")
+		next.CreationTimestamp = metav1.Now()
+		next.Annotations[annotation.Content] = d.Spec.Template.Annotations[annotation.Content]
+		next.Status.ContainerStatuses = []corev1.ContainerStatus{running("app", time.Now())}
+		_, err = c.kube.CoreV1().Pods(shop).Create(t.Context(), next, metav1.CreateOptions{})
+		c.must(err)
+		status := podStatus(next.Name, "files", "v2", 1, time.Now())
+		status.CreationTimestamp = next.CreationTimestamp
+		c.must(c.statuses.Create(secretsstore.PodStatusResource, status, shop))
+		available := func(n int32) {
+			d.Annotations[revisionAnnotation] = "2"
+			d.Status = appsv1.DeploymentStatus{ObservedGeneration: d.Generation, Replicas: 1, UpdatedReplicas: 1, AvailableReplicas: n}
+			d.ResourceVersion += "0"
+			_, err := c.kube.AppsV1().Deployments(shop).Update(t.Context(), d, metav1.UpdateOptions{})
+			c.must(err)
+		}
+		available(0)
+		time.Sleep(2 * time.Minute)
+		again := podStatus(next.Name, "files", "v3", 2, time.Now())
+		again.CreationTimestamp = next.CreationTimestamp
+		c.must(c.statuses.Update(secretsstore.PodStatusResource, again, shop))
+		time.Sleep(10 * time.Second)
+		if tries := len(c.patched()); tries < 3 {
+			t.Fatalf("%d patches, want a rollout and its refused successor's", tries)
+		}
+		c.must(c.statuses.Create(secretsstore.PodStatusResource, other, shop))
+		time.Sleep(3 * time.Minute)
+		if slices.Contains(c.patched(), "deployments/w1") {
+			t.Errorf("patched %v, want w1 to wait while w0 is under way", c.patched())
+		}
+		available(1)
+		time.Sleep(5 * time.Second)
+		if !slices.Contains(c.patched(), "deployments/w1") {
+			t.Errorf("patched %v, want w1 when the rollout of w0 has ended", c.patched())
 		}
 	})
 }

@@ -14,7 +14,7 @@ func Decide(now time.Time, s State, o Options) Decision {
 	d := v.decide()
 	d.Counts = v.counts
 	d.Rotated = v.rotated()
-	d.Underway = v.underway() || d.Action == Roll
+	d.Underway = v.underway()
 	d.Done = v.done()
 	d.Stuck = v.stuck()
 	d.Memory = v.memory

@@ -221,8 +221,8 @@ func TestDecideRoll(t *testing.T) {
 	if !d.Rotated.Equal(at(time.Hour)) {
 		t.Errorf("Rotated = %v, want the time of the change", d.Rotated)
 	}
-	if !d.Underway || d.Done || d.Stuck {
-		t.Errorf("Underway, Done, Stuck = %v, %v, %v, want a rollout under way", d.Underway, d.Done, d.Stuck)
+	if d.Underway || d.Done || d.Stuck {
+		t.Errorf("Underway, Done, Stuck = %v, %v, %v, want none under way yet", d.Underway, d.Done, d.Stuck)
 	}
 	want := Baseline{Stamp: d.Stamp, Classes: map[string]ClassBaseline{class: newClassBaseline(versions("v2"), now)}}
 	if !want.Same(d.Baseline) {

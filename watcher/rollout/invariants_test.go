@@ -347,7 +347,7 @@ func (w *world) checkPlace(wl *simWorkload, s State, d Decision) {
 	if s.Workload.Complete && len(wl.live()) > 0 {
 		wl.ended = s.Workload.Stamp
 	}
-	if d.Underway && d.Action != Roll && wl.ended == s.Workload.Stamp {
+	if d.Underway && wl.ended == s.Workload.Stamp {
 		w.fail("%s holds a place, though its rollout has ended", wl.name)
 	}
 }

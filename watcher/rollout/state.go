@@ -18,7 +18,7 @@ type State struct {
 	// Secrets by name: every driver-managed Secret that the newest template consumes.
 	Secrets  map[string]Secret
 	Driver   Driver
-	Underway int      // other workloads whose last Decision said Underway
+	Underway int      // other workloads whose last Decision said Underway, or Roll and was done
 	Baseline Baseline // what the ledger holds for this UID; zero: none
 	Memory   Memory   // what the last Decision returned; zero after a start of the watcher
 }
@@ -150,7 +150,8 @@ type Decision struct {
 	Counts Counts
 	// Rotated is when the content that pods lack changed, as early as is known; zero where nothing is stale.
 	Rotated time.Time
-	// Underway: a rollout of ours holds a place under Options.MaxParallel.
+	// Underway: a rollout of ours holds a place under Options.MaxParallel. One that Roll
+	// asks for is none yet, but the one before it may be.
 	Underway bool
 	// Done: the newest stamp is ours and every pod runs on its content.
 	Done bool

@@ -732,7 +732,7 @@ func (w *world) gather(wl *simWorkload) State {
 		s.Secrets[name] = as
 	}
 	for _, o := range w.workloads {
-		if o != wl && o.last.Underway {
+		if o != wl && (o.last.Underway || o.last.Action == Roll) {
 			s.Underway++
 		}
 	}
@@ -887,7 +887,7 @@ func (w *world) patch(wl *simWorkload, s State, d Decision) {
 	if w.now < wl.refuse {
 		w.logf("%s: patch refused", wl.name)
 		w.happens("patch refused")
-		wl.last.Underway = false
+		wl.last.Action = Wait
 		w.wake(wl, w.between(time.Second, 30*time.Second))
 		return
 	}
