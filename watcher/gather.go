@@ -116,6 +116,7 @@ func (c *caches) told(w *workload) rollout.Workload {
 		Name:               w.Name,
 		Generation:         w.Generation,
 		ObservedGeneration: w.observed,
+		Revision:           c.newestRevision(w),
 		Deleting:           w.DeletionTimestamp != nil,
 		Paused:             w.paused,
 		OnDelete:           w.onDelete,
@@ -180,6 +181,22 @@ func (c *caches) currency(w *workload) func(*pod) bool {
 	default:
 		return func(*pod) bool { return true }
 	}
+}
+
+// newestRevision answers what tells the workload's newest template from those
+// before it, "" where its kind does not tell.
+func (c *caches) newestRevision(w *workload) string {
+	switch w.kind.GroupKind() {
+	case deployments.GroupKind():
+		if latest := newest(c.replicaSets.by(byOwner, string(w.UID))); latest != nil {
+			return latest.Name
+		}
+	case daemonSets.GroupKind():
+		if latest := newest(c.controllerRevisions.by(byOwner, string(w.UID))); latest != nil {
+			return latest.hash
+		}
+	}
+	return w.revision
 }
 
 // complete reports whether a workload's newest revision is out, as its own

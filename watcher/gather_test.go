@@ -189,6 +189,13 @@ func TestGather(t *testing.T) {
 	}
 }
 
+func TestTheNewestReplicaSetTellsTheTemplate(t *testing.T) {
+	c := cached(t, deployment(), replicaSet("web-1", "10"), replicaSet("web-2", "9"))
+	if got := c.newestRevision(c.workload(webNamed("web"))); got != "web-1" {
+		t.Errorf("%q is the newest revision, want web-1", got)
+	}
+}
+
 func TestCurrencyOfSets(t *testing.T) {
 	owned := func(name string, set *metav1.ObjectMeta, kind string, hash string) *corev1.Pod {
 		p := injectedPod(name, "none", "files")
@@ -203,12 +210,17 @@ func TestCurrencyOfSets(t *testing.T) {
 		controllerRevision("agent-x", 1, "x"), controllerRevision("agent-y", 3, "y"), controllerRevision("agent-z", 2, "z"),
 		owned("agent-a", &agent.ObjectMeta, "DaemonSet", "y"), owned("agent-b", &agent.ObjectMeta, "DaemonSet", "z"),
 	)
-	got := map[string][]string{}
+	got, revisions := map[string][]string{}, map[string]string{}
 	for _, k := range []key{{statefulSets.GroupKind(), shop, "db"}, {daemonSets.GroupKind(), shop, "agent"}} {
-		got[k.kind.Kind] = inShort(c.gather(c.workload(k), func(string, string, string) time.Time { return time.Time{} })).Current
+		state := c.gather(c.workload(k), func(string, string, string) time.Time { return time.Time{} })
+		got[k.kind.Kind], revisions[k.kind.Kind] = inShort(state).Current, state.Workload.Revision
 	}
 	want := map[string][]string{"StatefulSet": {"db-1"}, "DaemonSet": {"agent-a"}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("current pods (-want +got)\n%s", diff)
+	}
+	wantRevisions := map[string]string{"StatefulSet": "db-2", "DaemonSet": "y"}
+	if diff := cmp.Diff(wantRevisions, revisions); diff != "" {
+		t.Errorf("newest revisions (-want +got)\n%s", diff)
 	}
 }

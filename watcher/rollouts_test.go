@@ -93,6 +93,29 @@ func TestAStuckRolloutIsToldAndGivesItsPlaceUp(t *testing.T) {
 	})
 }
 
+func TestAStuckRolloutThatIsScaledGivesItsPlaceUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, manyObjects(2), atMostOne)
+		defer c.stop()
+		time.Sleep(10 * time.Second)
+		first := strings.TrimPrefix(c.patched()[0], "deployments/")
+		for replicas := range int32(4) {
+			d, err := c.kube.AppsV1().Deployments(shop).Get(t.Context(), first, metav1.GetOptions{})
+			c.must(err)
+			*d.Spec.Replicas = 2 + replicas%2
+			d.Generation++
+			d.Status.ObservedGeneration = d.Generation
+			d.ResourceVersion += "0"
+			_, err = c.kube.AppsV1().Deployments(shop).Update(t.Context(), d, metav1.UpdateOptions{})
+			c.must(err)
+			time.Sleep(5 * time.Minute)
+		}
+		if len(c.patched()) != 2 || c.patched()[0] == c.patched()[1] {
+			t.Errorf("patched %v, want both once", c.patched())
+		}
+	})
+}
+
 // TestWhatComesAfterARolloutIsNoneOfOurs drains nodes and scales, days after a
 // rollout has ended, seen by the watcher that began it and by another one.
 func TestWhatComesAfterARolloutIsNoneOfOurs(t *testing.T) {

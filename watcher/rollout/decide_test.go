@@ -478,8 +478,8 @@ func TestProgressEndsBeingStuck(t *testing.T) {
 	moves := map[string]func(*State){
 		"another pod started":        func(s *State) { s.Pods = append(s.Pods, firstMount("web-c")) },
 		"an old pod went":            func(s *State) { s.Pods = s.Pods[:2] },
-		"the workload changed again": func(s *State) { s.Workload.Generation++; s.Workload.ObservedGeneration++ },
-		"the template changed again": func(s *State) { s.Workload.Stamp, s.Pods[0].Stamp = "bb-3", "bb-3" },
+		"the template changed again": func(s *State) { s.Workload.Revision = "web-3" },
+		"it was stamped again":       func(s *State) { s.Workload.Stamp, s.Pods[0].Stamp = "bb-3", "bb-3" },
 		"the rollout completed":      func(s *State) { s.Workload.Complete = true },
 	}
 	for name, move := range moves {
@@ -496,6 +496,26 @@ func TestProgressEndsBeingStuck(t *testing.T) {
 				t.Error("still stuck")
 			}
 		})
+	}
+}
+
+// TestScalingIsNoProgress: an autoscaler that scales up and down for ever does
+// not keep a rollout's place for it.
+func TestScalingIsNoProgress(t *testing.T) {
+	s := onePod(firstMount("web-a"))
+	s.Pods = append(s.Pods, older("web-old"))
+	s.Workload.Stamp, s.Workload.Rolled, s.Workload.Complete = "aa-2", t0, false
+	s.Pods[0].Stamp = "aa-2"
+	var d Decision
+	for minute := range 12 {
+		s.Workload.Replicas = int32(2 + minute%2)
+		s.Workload.Generation++
+		s.Workload.ObservedGeneration++
+		d = Decide(now.Add(time.Duration(minute)*time.Minute), s, defaults())
+		s.Memory = d.Memory
+	}
+	if !d.Stuck || d.Underway {
+		t.Errorf("Stuck, Underway = %v, %v after 11 minutes of scaling, want a place that is free", d.Stuck, d.Underway)
 	}
 }
 

@@ -50,11 +50,11 @@ type settling struct {
 // progress of a rollout, whosever it is: a rollout is stuck when it comes no
 // further than this for long.
 type progress struct {
-	since      time.Time
-	stamp      string
-	generation int64
-	started    int // running pods of the newest revision, the most so far
-	older      int // pods that are left to replace, the least so far
+	since    time.Time
+	stamp    string
+	revision string
+	started  int // running pods of the newest revision, the most so far
+	older    int // pods that are left to replace, the least so far
 }
 
 // of returns what is remembered of the pod's running containers.

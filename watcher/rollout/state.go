@@ -31,7 +31,8 @@ type Workload struct {
 	Name               string
 	Generation         int64
 	ObservedGeneration int64
-	Fixed              bool // nothing to stamp: a bare pod, a stand-alone ReplicaSet, a Job
+	Revision           string // tells the newest template from those before it, as far as it is known; "" where nothing tells
+	Fixed              bool   // nothing to stamp: a bare pod, a stand-alone ReplicaSet, a Job
 	Deleting           bool
 	Paused             bool
 	OnDelete           bool      // updateStrategy OnDelete: a stamp would replace no pod

@@ -134,14 +134,15 @@ func (v *view) rolling() bool {
 
 // measure brings up to date since when the workload's rollout has not moved.
 // Only what it has never come to before counts: pods that crash start again and
-// again.
+// again. Another template is another rollout; a new generation may be no more than
+// a scale, of which an autoscaler makes as many as it likes.
 func (v *view) measure() progress {
 	if !v.rolling() {
 		return progress{}
 	}
 	w, was := v.s.Workload, v.s.Memory.progress
-	is := progress{since: v.now, stamp: w.Stamp, generation: w.Generation, started: len(v.running), older: v.leaving()}
-	if was.since.IsZero() || was.stamp != is.stamp || was.generation != is.generation {
+	is := progress{since: v.now, stamp: w.Stamp, revision: w.Revision, started: len(v.running), older: v.leaving()}
+	if was.since.IsZero() || was.stamp != is.stamp || was.revision != is.revision {
 		return is
 	}
 	if is.started <= was.started && is.older >= was.older {

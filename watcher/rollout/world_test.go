@@ -703,7 +703,8 @@ func (w *world) gather(wl *simWorkload) State {
 	s := State{
 		Workload: Workload{
 			UID: wl.uid, Kind: wl.kind, Namespace: "shop", Name: wl.name, Generation: wl.generation, ObservedGeneration: wl.observed,
-			Paused: wl.paused, Never: wl.never, OnDelete: wl.onDelete, Partition: wl.partition, Replicas: wl.replicas,
+			Revision: fmt.Sprint(wl.template),
+			Paused:   wl.paused, Never: wl.never, OnDelete: wl.onDelete, Partition: wl.partition, Replicas: wl.replicas,
 			Complete: wl.complete(w.now), Stamp: wl.template.stamp,
 		},
 		Classes: map[string]Class{}, Secrets: map[string]Secret{}, Driver: w.driver,
