@@ -27,7 +27,8 @@ type ClassBaseline struct {
 	Since    time.Time         `json:"since"`              // pods that started before, and bear the stamp, started on these versions
 	// Mixed: some pod is known to have started on other versions, so that a pod holds these now proves nothing.
 	Mixed bool `json:"mixed,omitempty"`
-	// From is the lowest ordinal that it speaks of: below a partition pods stay on what they started with.
+	// From is the lowest ordinal that it speaks of: below a partition pods stay on what they started with,
+	// unless they are made since.
 	From int32 `json:"from,omitempty"`
 }
 

@@ -307,6 +307,12 @@ func TestRecordBesideAPartition(t *testing.T) {
 	image := func(same bool) change { // as db-0's
 		return func(s *State) { s.Pods = slices.Clone(s.Pods); s.Pods[0].Current = same }
 	}
+	lastOfOlder := func(started time.Time) change { // revision; zero: it is still to start
+		return func(s *State) {
+			s.Pods = slices.Clone(s.Pods)
+			s.Pods[1].Current, s.Pods[1].Started = false, started
+		}
+	}
 	rotation := []moment{{time.Second, both(polls(1, "v2"), writes("B", time.Second))}, {minute, func(*State) {}}}
 	scaledUp := append(rotation, moment{11 * minute, starts(1, 10*minute, false)})
 	later := func(before []moment, more ...moment) []moment { return append(slices.Clone(before), more...) }
@@ -351,6 +357,20 @@ func TestRecordBesideAPartition(t *testing.T) {
 		"the pod is made again": {
 			later(scaledUp, moment{12 * minute, starts(0, 11*minute, false)}, moment{20 * minute, both(written(19*minute), another, partition(0))}),
 			outcome{None, UpToDate, 0},
+		},
+		"the pod is made again, with the status of the one before": {
+			later(scaledUp, moment{13 * minute, both(partition(0), starts(0, 12*minute, true))}, moment{14 * minute, func(*State) {}}),
+			outcome{None, UpToDate, 0},
+		},
+		"the pod, of an older revision, is made again with the status of the one before": {
+			later(rotation, moment{11 * minute, both(image(false), starts(1, 10*minute, false))},
+				moment{12 * minute, both(starts(0, 12*minute, true), lastOfOlder(time.Time{}))},
+				moment{13 * minute, lastOfOlder(now.Add(12 * minute))}),
+			outcome{None, UpToDate, 0},
+		},
+		"the pod is made again, with the status of the one before, and no watcher sees it start": {
+			later(scaledUp, moment{13 * minute, both(partition(0), starts(0, 12*minute, true), another)}, moment{14 * minute, func(*State) {}}),
+			outcome{Roll, ContentChanged, 0},
 		},
 	}
 	for name, tt := range tests {

@@ -119,10 +119,11 @@ func (v *view) observe() Baseline {
 }
 
 // allRun reports whether every live pod that a rollout reaches runs on the newest
-// revision, and no other is still to start: it may read content that is older than
-// what the others run on.
+// revision, and no other is still to start, not even below the partition: it may
+// read content that is older than what the others run on.
 func (v *view) allRun() bool {
-	return v.leaving() == 0 && len(v.running) == len(v.current)
+	starts := func(p *judged) bool { return p.Started.IsZero() }
+	return v.leaving() == 0 && len(v.running) == len(v.current) && !slices.ContainsFunc(v.below, starts)
 }
 
 // unconfirmed reports whether the record, as it was written last, does not speak

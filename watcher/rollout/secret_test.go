@@ -25,6 +25,11 @@ func TestJudgeBySecret(t *testing.T) {
 		b.Secrets[env] = SecretBaseline{Digest: digest, Since: at(10 * time.Minute), Unsettled: true}
 		return b
 	}
+	// justBefore is a change of the Secret within the skew of the start of the pods that a partition keeps.
+	justBefore := func(s *Secret) { s.Since = at(29 * time.Minute) }
+	partitioned := Baseline{Secrets: map[string]SecretBaseline{env: {Digest: "B", Since: at(29*time.Minute + 10*time.Second), From: 1}}}
+	started := at(29*time.Minute + 30*time.Second)
+	since := at(29*time.Minute + 20*time.Second)
 	stamped := func(stamp string, p Pod) Pod { p.Stamp = stamp; return p }
 	created := func(when time.Time, p Pod) Pod { p.Created = when; return p }
 
@@ -88,6 +93,15 @@ func TestJudgeBySecret(t *testing.T) {
 		"as recorded, of an older stamp than that of a pod made since": {
 			pod: stamped("00-3", created(at(11*time.Minute), consumer(changed))), baseline: Baseline{Stamp: "aa-2", Secrets: recorded("B").Secrets},
 			secret: func(s *Secret) { s.Since = time.Time{} }, want: Verdict{Stale, SecretChanged, env},
+		},
+		"as recorded at a partition, of a pod below it": {
+			pod: consumer(started), baseline: partitioned, secret: justBefore, memory: Memory{start: at(time.Minute)}, want: Verdict{Stale, SecretChanged, env},
+		},
+		"as recorded at a partition, of a pod below it made since": {
+			pod: created(since, consumer(started)), baseline: partitioned, secret: justBefore, memory: Memory{start: at(time.Minute)}, want: Verdict{Fresh, Unchanged, ""},
+		},
+		"as recorded at a partition, of a pod below it made since, before this process looked": {
+			pod: created(since, consumer(started)), baseline: partitioned, secret: justBefore, memory: Memory{start: started}, want: Verdict{Stale, SecretChanged, env},
 		},
 		"away": {
 			pod: consumer(at(0)), baseline: recorded("A"), secret: func(s *Secret) { s.Digest = "" }, want: Verdict{Fresh, Unchanged, ""},

@@ -167,7 +167,7 @@ func (j *judge) mount(p Pod, m Mount, was string) (v Verdict, started string) {
 		return Verdict{Stale, ContentChanged, m.Class}, ""
 	case !recorded, base.Digest == now && base.Mixed:
 		return Verdict{Unknown, odd, m.Class}, ""
-	case base.Digest != now, p.Ordinal < base.From:
+	case base.Digest != now, p.Ordinal < base.From && !j.madeSince(p, base.Since):
 		return Verdict{Stale, ContentChanged, m.Class}, lost
 	}
 	return Verdict{Fresh, SameAgain, m.Class}, now
@@ -271,7 +271,7 @@ func (j *judge) startedOn(p Pod, name string, secret Secret, was held) (digest s
 	switch {
 	case j.heldSinceBefore(secret, p.Started), !recorded:
 		return secret.Digest, true
-	case !j.base.speaksOf(p, base), base.Unsettled, j.startedOnOther(p, secret, base, was):
+	case !j.speaksOf(p, base), base.Unsettled, j.startedOnOther(p, secret, base, was):
 		return "", true
 	case secret.Since.IsZero(),
 		secret.Digest == base.Digest && !secret.Since.After(base.Since),
@@ -303,8 +303,16 @@ func before(a, b time.Time, skew time.Duration) bool {
 }
 
 // speaksOf reports whether the record of a Secret holds for this pod: it is not
-// below the partition that it was recorded at, and bears the recorded stamp, or
-// lost it to somebody's edit after the record was made.
-func (b Baseline) speaksOf(p Pod, s SecretBaseline) bool {
-	return p.Ordinal >= s.From && (p.Stamp == b.Stamp || b.knows(p.Stamp) && p.Created.After(s.Since))
+// below the partition that it was recorded at, unless made since, and bears the
+// recorded stamp, or lost it to somebody's edit after the record was made.
+func (j *judge) speaksOf(p Pod, s SecretBaseline) bool {
+	b := j.base
+	return (p.Ordinal >= s.From || j.madeSince(p, s.Since)) && (p.Stamp == b.Stamp || b.knows(p.Stamp) && p.Created.After(s.Since))
+}
+
+// madeSince reports whether a pod was made after the record, so that it started on
+// what is recorded or later, whatever its ordinal. Only a record that this process
+// has kept up all the while tells that: in the ledger its time may be an older one.
+func (j *judge) madeSince(p Pod, recorded time.Time) bool {
+	return p.Created.After(recorded) && before(j.s.Memory.start, p.Created, 0)
 }
