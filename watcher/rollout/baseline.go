@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -11,6 +12,8 @@ import (
 // known to run on something else. It holds versions and keyed digests, no content.
 type Baseline struct {
 	Stamp string `json:"stamp,omitempty"` // of the pods that it speaks of
+	// Newest is the last stamp of ours, "" for Stamp: an undo brings an older one back.
+	Newest string `json:"newest,omitempty"`
 	// Confirmed is when all pods were known to run on this, and to have started
 	// before, whatever clocks say; zero: not yet. It moves on only where it must
 	// be written: for a pod of which the driver's own object would tell otherwise.
@@ -82,10 +85,22 @@ func (b Baseline) Pending(was Baseline) bool {
 
 // clone returns a copy whose maps may be written.
 func (b Baseline) clone() Baseline {
-	c := Baseline{Stamp: b.Stamp, Confirmed: b.Confirmed, Classes: map[string]ClassBaseline{}, Secrets: map[string]SecretBaseline{}}
+	c := Baseline{Stamp: b.Stamp, Newest: b.Newest, Confirmed: b.Confirmed, Classes: map[string]ClassBaseline{}, Secrets: map[string]SecretBaseline{}}
 	maps.Copy(c.Classes, b.Classes)
 	maps.Copy(c.Secrets, b.Secrets)
 	return c
+}
+
+// newest is the last stamp of ours, as far as is recorded.
+func (b Baseline) newest() string { return cmp.Or(b.Newest, b.Stamp) }
+
+// later is the one of two stamps that was made later, the first if neither is ours.
+func later(a, b string) string {
+	_, first := readStamp(a)
+	if _, second := readStamp(b); second > first {
+		return b
+	}
+	return a
 }
 
 // knows reports whether b can speak of pods with this stamp at all: a later

@@ -303,6 +303,14 @@ func TestPodsThatARolloutSparedAreNotRolledAgain(t *testing.T) {
 		"an undo brought an older stamp back": {func(s *State) {
 			s.Workload.Stamp, s.Pods[0].Stamp = "aa-1", "aa-1"
 		}, outcome{Wait, Gathering, defaults().Settle}},
+		"an undo brought an older stamp back, after one that brought back none": {func(s *State) {
+			s.Workload.Stamp, s.Pods[0].Stamp = "aa-1", "aa-1"
+			s.Baseline.Stamp, s.Baseline.Newest = "", s.Baseline.Stamp
+		}, outcome{Wait, Gathering, defaults().Settle}},
+		"the record of the roll was lost, and a Secret is away": {func(s *State) {
+			s.Memory, s.Baseline = Memory{}, Baseline{Stamp: "aa-1", Classes: s.Baseline.Classes}
+			s.Secrets = map[string]Secret{env: {Env: true}}
+		}, outcome{None, NotReplaced, 0}},
 		"of a kind that replaces pods": {func(s *State) { s.Workload.InPlace = false }, outcome{Wait, Gathering, defaults().Settle}},
 		"its containers were started since": {func(s *State) {
 			s.Pods[0].Started = now.Add(-time.Minute)
@@ -330,9 +338,12 @@ func TestPodsThatARolloutSparedAreNotRolledAgain(t *testing.T) {
 				t.Errorf("%d rolls, want 1", rolls)
 			}
 			tt.change(&s)
-			d := Decide(now, s, defaults())
-			if diff := cmp.Diff(tt.want, outcomeOf(d)); diff != "" {
-				t.Errorf("%s (-want +got):\n%s", d.Message, diff)
+			for _, which := range []string{"first", "second"} {
+				d := Decide(now, s, defaults())
+				if diff := cmp.Diff(tt.want, outcomeOf(d)); diff != "" {
+					t.Errorf("%s look: %s (-want +got):\n%s", which, d.Message, diff)
+				}
+				s.Memory, s.Baseline = d.Memory, d.Baseline
 			}
 		})
 	}

@@ -23,7 +23,7 @@ func sampleBaseline(since time.Time) Baseline {
 }
 
 func TestLedgerIsReadAsItWasWritten(t *testing.T) {
-	want := Ledger{"w": sampleBaseline(now), "x": {Stamp: "bb-3", Classes: map[string]ClassBaseline{class: {Digest: "v1", Mixed: true}}}}
+	want := Ledger{"w": sampleBaseline(now), "x": {Stamp: "bb-3", Newest: "cc-4", Classes: map[string]ClassBaseline{class: {Digest: "v1", Mixed: true}}}}
 	data, dropped := want.Data()
 	got, err := ReadLedger(data)
 	if err != nil || dropped != 0 {

@@ -18,7 +18,7 @@ func recoverBaseline(now time.Time, s State) Baseline {
 	}
 	fingerprint, _ := readStamp(stamp)
 	c := newestContent(s)
-	n := Baseline{Stamp: stamp, Classes: map[string]ClassBaseline{}, Secrets: map[string]SecretBaseline{}}
+	n := Baseline{Stamp: stamp, Newest: later(stamp, b.newest()), Classes: map[string]ClassBaseline{}, Secrets: map[string]SecretBaseline{}}
 	if s.secretAway() {
 		n.Stamp = b.Stamp // to be recovered when it is back
 	}
@@ -103,8 +103,8 @@ func (v *view) observe() Baseline {
 			whole = v.observeSecret(b, running, name, secret) && whole
 		}
 	}
-	if v.base.IsZero() || whole {
-		b.Stamp = v.s.Workload.Stamp
+	if stamp := v.s.Workload.Stamp; stamp != b.Stamp && (v.base.IsZero() || whole) {
+		b.Newest, b.Stamp = b.newest(), stamp
 	}
 	if whole {
 		if v.unconfirmed(b) && v.untilCovered() == 0 {

@@ -107,11 +107,11 @@ func (j *judge) pod(p Pod) judged {
 }
 
 // spared reports whether a pod was given the newest stamp in place of being
-// replaced for it. That stamp must be the one of which Rolled tells: an undo
-// brings back an older one, with pods that were made for it.
+// replaced for it. That stamp must be the last one of ours, of which Rolled tells:
+// an undo brings back an older one, with pods that were made for it.
 func (j *judge) spared(p Pod) bool {
 	w := j.s.Workload
-	return w.InPlace && w.Stamp != "" && p.Stamp == w.Stamp && j.base.Stamp == w.Stamp && p.Created.Before(w.Rolled)
+	return w.InPlace && w.Stamp != "" && p.Stamp == w.Stamp && j.base.newest() == w.Stamp && p.Created.Before(w.Rolled)
 }
 
 // worse prefers stale to unknown to fresh, and the first among equals.
