@@ -69,6 +69,7 @@ func TestBaselineFollowsThePods(t *testing.T) {
 		"first sight of a status of another pod records nothing": {
 			Baseline{}, []Pod{func() Pod { p := stamped(firstMount("web-a")); p.Mounts[0].Status.Owner = "other"; return p }()}, Baseline{},
 		},
+		"first sight amid a rollout records nothing": {Baseline{}, []Pod{onV2("web-a"), older}, Baseline{}},
 		"first sight of a pod without a status records nothing": {
 			Baseline{}, []Pod{func() Pod { p := stamped(firstMount("web-a")); p.Mounts[0].Status = nil; return p }()}, Baseline{},
 		},
@@ -118,6 +119,41 @@ func TestBaselineFollowsThePods(t *testing.T) {
 				if want := tt.want.Classes[name]; c.Digest == want.Digest && !cmp.Equal(c.Versions, want.Versions) {
 					t.Errorf("Versions = %v, want %v", c.Versions, want.Versions)
 				}
+			}
+		})
+	}
+}
+
+// TestFirstSightAmidARollout has pods that a user's rollout has still to replace, or
+// leaves alone, when the watcher sees them first, beside one that runs on what they
+// lack. Once that rollout is undone, they are rolled.
+func TestFirstSightAmidARollout(t *testing.T) {
+	tests := map[string]struct {
+		partition int32
+		inherits  bool // the one that is there already
+	}{
+		"of a Deployment":                  {0, false},
+		"of a StatefulSet":                 {0, true},
+		"of a StatefulSet, by a partition": {1, true},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			replaced, left := rotated("db-1", "v2", at(5*time.Second)), rotated("db-0", "v2", at(time.Hour))
+			replaced.Ordinal, left.Current = 1, false
+			if tt.inherits {
+				replaced.Mounts[0].Status.Created = t0.Add(-time.Hour)
+			} else {
+				replaced.Mounts[0].Status.Generation = 1
+			}
+			s := onePod(replaced)
+			s.Pods, s.Workload.Partition = append(s.Pods, left), tt.partition
+			undo := func(s *State) {
+				left.Current = true
+				s.Pods, s.Workload.Partition = []Pod{left}, 0
+			}
+			d := live(s, defaults(), append(looks(time.Minute, 2*time.Minute), moment{3 * time.Minute, undo}, moment{4 * time.Minute, func(*State) {}})...)
+			if d.Action != Roll {
+				t.Errorf("%v %s (%s), want a roll", d.Action, d.Reason, d.Message)
 			}
 		})
 	}

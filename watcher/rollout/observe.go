@@ -161,7 +161,7 @@ func (v *view) observeClass(b Baseline, running []*judged, class string) bool {
 		entry.From = from
 		b.Classes[class] = entry
 	case !recorded:
-		if versions, ok := agreedVersions(running, class); ok {
+		if versions, ok := agreedVersions(append(slices.Clip(running), v.below...), class); ok && v.allRun() {
 			b.Classes[class] = newClassBaseline(versions, v.now)
 		}
 	case startedElse(fromOrdinal(running, was.From), class, was.Digest):
