@@ -86,7 +86,9 @@ func (l *ledger) touch(now time.Time, within time.Duration) {
 }
 
 // load takes over what the leader before has written, without the workloads that
-// have gone since.
+// have gone since. Those of a kind that is not served just now, or not named, look
+// gone too: so that one such start does not yet cost them what is written, nothing
+// is written for it, unless the namespace itself is gone.
 func (k *keeper) load(now time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -97,9 +99,9 @@ func (k *keeper) load(now time.Time) {
 		}
 		name := strings.TrimPrefix(kept.Name, baselinePrefix)
 		l := &ledger{by: k.comparable(kept.ledger, kept.keyName), open: map[types.UID]bool{}, stored: true, version: kept.ResourceVersion}
+		l.by = k.present(name, l.by)
 		k.held[name] = l
-		if present := k.present(name, l.by); len(present) < len(l.by) {
-			l.by = present
+		if k.caches.namespaces.get("", name) == nil {
 			l.touch(now, writeLatest)
 			k.queue.AddAfter(name, writeQuiet)
 		}

@@ -130,7 +130,7 @@ func TestBaselinesOfWhatWentWhileNobodyLedGoToo(t *testing.T) {
 		}
 		ours := left(shop)
 		ours.Data["web-uid"] = ours.Data["gone-uid"]
-		c := start(t, []runtime.Object{enabledNamespace(), deployment(), ours, left("gone")})
+		c := start(t, append(shopObjects(), ours, left("gone"))) // there is something to write for web
 		defer c.stop()
 		time.Sleep(2 * time.Minute)
 		list, err := c.kube.CoreV1().ConfigMaps("keyroll-system").List(t.Context(), metav1.ListOptions{})
@@ -142,6 +142,28 @@ func TestBaselinesOfWhatWentWhileNobodyLedGoToo(t *testing.T) {
 		want := map[string][]string{baselinePrefix + shop: {"web-uid"}}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("baselines (-want +got)\n%s", diff)
+		}
+	})
+}
+
+// TestBaselinesOfAKindThatWasNotServedForAWhileStay: its workloads look as if they
+// had gone.
+func TestBaselinesOfAKindThatWasNotServedForAWhileStay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		kept := &corev1.ConfigMap{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "keyroll-system", Name: baselinePrefix + shop, ResourceVersion: "7", Labels: map[string]string{baselineLabel: "true"}},
+			Data:       map[string]string{"canary-uid": `{"classes":{"files":{"digest":"d","since":"1999-12-31T00:00:00Z"}}}`},
+		}
+		c := start(t, []runtime.Object{enabledNamespace(), kept})
+		defer func() { c.stop() }()
+		time.Sleep(time.Hour)
+		c.stop()
+		withRollouts(argo("canary"))(&c.config)
+		c.restart()
+		time.Sleep(time.Hour)
+		canary := c.controller.caches.workload(key{argoRollout.Kind.GroupKind(), shop, "canary"})
+		if b := c.controller.keeper.get(canary); len(b.Classes) != 1 {
+			t.Errorf("%+v is known, want what was written before", b)
 		}
 	})
 }
