@@ -32,7 +32,7 @@ const (
 	NotJSON              inject.Reason = "NotJSON"
 	BodyTooLarge         inject.Reason = "BodyTooLarge"
 	BodyUnreadable       inject.Reason = "BodyUnreadable" // cut off, or slower than the server waits
-	Busy                 inject.Reason = "Busy"           // as many bytes are being answered as the process allows
+	Busy                 inject.Reason = "Busy"           // as much is being answered as there is room for
 	NotAReview           inject.Reason = "NotAReview"     // not an AdmissionReview of admission.k8s.io/v1 with a request
 	WrongResource        inject.Reason = "WrongResource"
 	MalformedObject      inject.Reason = "MalformedObject"
