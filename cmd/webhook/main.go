@@ -9,8 +9,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
-	"runtime/debug"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -32,17 +30,7 @@ const (
 	patience = 400 * time.Millisecond
 )
 
-// garbage is how much of what is live may be garbage before it is collected, in
-// percent. Nearly all that a review takes is garbage with its answer: Go's 100
-// would hold a third more memory under load, and save little.
-const garbage = 50
-
-func main() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(garbage)
-	}
-	process.Main("webhook", run)
-}
+func main() { process.Main("webhook", run) }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	var o options
