@@ -647,6 +647,23 @@ func TestLostRecord(t *testing.T) {
 	}
 }
 
+// The stamp speaks of all Secrets at once: while one is away it cannot be read, which
+// says nothing against the others.
+func TestASecretIsNotDoubtedForAnotherThatIsAway(t *testing.T) {
+	s := onePod(firstMount("web"))
+	s.Secrets = map[string]Secret{env: {Digest: "A", Trigger: true}, "x": {Digest: "X", Trigger: true}}
+	stamp := newStamp(newestContent(s).fingerprint(false), 9)
+	s.Workload.Stamp, s.Pods[0].Stamp = stamp, stamp
+	s.Baseline = Baseline{Stamp: "aa-2", Secrets: map[string]SecretBaseline{env: {Digest: "A", Since: t0}, "x": {Digest: "X", Since: t0}}}
+	away := s
+	away.Secrets = map[string]Secret{env: s.Secrets[env], "x": {Trigger: true}}
+	d := Decide(at(time.Hour), away, defaults())
+	s.Memory, s.Baseline = d.Memory, d.Baseline
+	if d := decideAfter(3*time.Second, s, defaults()); d.Reason != UpToDate {
+		t.Errorf("Reason = %s (%s), want %s", d.Reason, d.Message, UpToDate)
+	}
+}
+
 // TestLostRecordIsRecoveredWhenTheSecretIsBack has the Secret away when the next watcher starts.
 func TestLostRecordIsRecoveredWhenTheSecretIsBack(t *testing.T) {
 	capped := func(c content) string { return newStamp(c.fingerprint(true), 9) }

@@ -20,7 +20,7 @@ func recoverBaseline(now time.Time, s State) Baseline {
 	c := newestContent(s)
 	n := Baseline{Stamp: stamp, Newest: later(stamp, b.newest()), Classes: map[string]ClassBaseline{}, Secrets: map[string]SecretBaseline{}}
 	if s.secretAway() {
-		n.Stamp = b.Stamp // to be recovered when it is back
+		n.Stamp = b.Stamp // to be recovered when it is back, see recoversLater
 	}
 	if strings.HasPrefix(fingerprint, c.classesPrint()) {
 		for name, versions := range c.classes {
@@ -40,6 +40,10 @@ func recoverBaseline(now time.Time, s State) Baseline {
 	}
 	return n
 }
+
+// recoversLater reports whether the record cannot be recovered before a Secret is
+// back: the stamp speaks of all of them at once.
+func (s State) recoversLater(b Baseline) bool { return s.secretAway() && !b.knows(s.Workload.Stamp) }
 
 // secretAway reports whether a Secret that the workload consumes does not exist just now.
 func (s State) secretAway() bool {

@@ -251,7 +251,7 @@ func (s Secret) consumed() bool { return s.Env || s.Trigger }
 // yet. The first that applies counts:
 //
 //	already told for this start of the containers    that
-//	away                                             nothing yet
+//	away, or the record waits for one that is        nothing yet
 //	unchanged since before the start, by the clocks  what it holds
 //	never recorded                                   what it holds: first sight
 //	record does not speak of this pod, or unsettled  cannot be told
@@ -264,7 +264,7 @@ func (j *judge) startedOn(p Pod, name string, secret Secret, was held) (digest s
 	if digest, told := was.secrets[name]; told {
 		return digest, true
 	}
-	if secret.Digest == "" {
+	if secret.Digest == "" || j.s.recoversLater(j.base) {
 		return "", false
 	}
 	base, recorded := j.base.Secrets[name]
