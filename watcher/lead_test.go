@@ -292,8 +292,12 @@ func TestAStandbyThatReadsLateAsksSeldom(t *testing.T) {
 		}
 		e.want("leader begins")
 		stopStandby()
-		<-standby
+		if err := <-standby; err != nil {
+			t.Error(err)
+		}
 		stopLeader()
-		<-leader
+		if err := <-leader; err != nil {
+			t.Error(err)
+		}
 	})
 }
