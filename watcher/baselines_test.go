@@ -173,7 +173,10 @@ func TestNothingIsRememberedOfANamespaceThatIsGone(t *testing.T) {
 		c := start(t, append(shopObjects(), managedSecret("app-secrets", "one")))
 		defer c.stop()
 		time.Sleep(2 * time.Minute)
-		remembered := func() int { return len(c.controller.keeper.held) + len(c.controller.seen.seen) }
+		remembered := func() int {
+			synctest.Wait()
+			return len(c.controller.keeper.held) + len(c.controller.seen.seen)
+		}
 		if got := remembered(); got != 2 {
 			t.Fatalf("%d namespaces and Secrets are remembered, want one of each", got)
 		}
