@@ -46,6 +46,7 @@ func newQueue[K comparable](name string, first, last time.Duration, provider wor
 // never for one key by two, until ctx ends, and returns when all of them have
 // stopped. A key whose look fails is told to failed, and comes back.
 func (q *queue[K]) work(ctx context.Context, workers int, look func(context.Context, K) error, failed func(K, error)) {
+	defer q.ShutDown() // also where the workers saw the end before the next line did
 	defer context.AfterFunc(ctx, q.ShutDown)()
 	var group sync.WaitGroup
 	for range workers {
