@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	kjson "sigs.k8s.io/json"
 
@@ -122,13 +121,12 @@ func (f *following) edited(key string) bool {
 // short bounds a value that a warning repeats.
 func short(value string) string {
 	const most = 60
-	if len(value) <= most {
-		return value
-	}
-	const bytes = most * utf8.UTFMax // of a value that may be long, no more is looked at
-	runes := []rune(value[:min(len(value), bytes)])
-	if len(value) > bytes || len(runes) > most {
-		return string(runes[:min(len(runes), most)]) + "…"
+	characters := 0
+	for i := range value {
+		if characters == most {
+			return value[:i] + "…"
+		}
+		characters++
 	}
 	return value
 }
