@@ -173,6 +173,11 @@ func (c *cluster) refuse(f func(name string) error) {
 	c.refusal = f
 }
 
+// forbidden is how the API server refuses a patch of a Deployment.
+func forbidden(name string) error {
+	return apierrors.NewForbidden(appsv1.Resource("deployments"), name, errors.New("policy says no"))
+}
+
 // admit has f stand for the webhook.
 func (c *cluster) admit(f func(*appsv1.Deployment)) {
 	c.mu.Lock()

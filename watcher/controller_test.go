@@ -106,9 +106,7 @@ func TestARefusedRolloutIsTriedAgainForEver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := start(t, shopObjects())
 		defer c.stop()
-		c.refuse(func(string) error {
-			return apierrors.NewForbidden(appsv1.Resource("deployments"), "web", errors.New("policy says no"))
-		})
+		c.refuse(forbidden)
 		time.Sleep(time.Minute)
 		c.rotate("files", "v2", time.Second)
 		time.Sleep(24 * time.Hour)
@@ -136,9 +134,7 @@ func TestNoEventSendsARefusedRolloutBeforeItsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := start(t, shopObjects())
 		defer c.stop()
-		c.refuse(func(string) error {
-			return apierrors.NewForbidden(appsv1.Resource("deployments"), "web", errors.New("policy says no"))
-		})
+		c.refuse(forbidden)
 		time.Sleep(time.Minute)
 		c.rotate("files", "v2", time.Second)
 		churn := func(seconds int) {

@@ -162,7 +162,7 @@ func (c *caches) currency(w *workload) func(*pod) bool {
 	}
 	switch w.kind.GroupKind() {
 	case deployments.GroupKind():
-		latest := newest(c.replicaSets.by(byOwner, string(w.UID)))
+		latest := c.latest(w)
 		if latest == nil || strconv.FormatInt(latest.number, 10) != w.revision {
 			return none
 		}
@@ -173,7 +173,7 @@ func (c *caches) currency(w *workload) func(*pod) bool {
 		}
 		return func(p *pod) bool { return p.revision == w.revision }
 	case daemonSets.GroupKind():
-		latest := newest(c.controllerRevisions.by(byOwner, string(w.UID)))
+		latest := c.latest(w)
 		if latest == nil {
 			return none
 		}
@@ -186,17 +186,26 @@ func (c *caches) currency(w *workload) func(*pod) bool {
 // newestRevision answers what tells the workload's newest template from those
 // before it, "" where its kind does not tell.
 func (c *caches) newestRevision(w *workload) string {
+	switch latest := c.latest(w); {
+	case latest == nil:
+		return w.revision
+	case latest.hash != "":
+		return latest.hash
+	default:
+		return latest.Name
+	}
+}
+
+// latest is the newest of the objects that keep a workload's revisions, nil for
+// kinds whose own status names it.
+func (c *caches) latest(w *workload) *revision {
 	switch w.kind.GroupKind() {
 	case deployments.GroupKind():
-		if latest := newest(c.replicaSets.by(byOwner, string(w.UID))); latest != nil {
-			return latest.Name
-		}
+		return newest(c.replicaSets.by(byOwner, string(w.UID)))
 	case daemonSets.GroupKind():
-		if latest := newest(c.controllerRevisions.by(byOwner, string(w.UID))); latest != nil {
-			return latest.hash
-		}
+		return newest(c.controllerRevisions.by(byOwner, string(w.UID)))
 	}
-	return w.revision
+	return nil
 }
 
 // complete reports whether a workload's newest revision is out, as its own

@@ -5,6 +5,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"keyroll.dev/internal/annotation"
+	"keyroll.dev/internal/dependency"
 )
 
 // The indexes lead from a thing to those who depend on it, so that an event
@@ -219,7 +220,7 @@ func (c *caches) enabled(name string) bool {
 		return false
 	}
 	n := c.namespaces.get("", name)
-	if n == nil || n.Labels[annotation.InjectionLabel] != annotation.InjectionEnabled {
+	if n == nil || !(dependency.Namespace{Labels: n.Labels}).Enabled() {
 		return false
 	}
 	for key, value := range annotation.LeftOut {

@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
-	appsv1 "k8s.io/api/apps/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"keyroll.dev/internal/secretsstore"
@@ -20,7 +18,7 @@ func TestAMountThatTheDriverLeavesBehindIsTold(t *testing.T) {
 		defer c.stop()
 		// The second pod's rotation fails, silently: only the first is rolled for, and
 		// the rollout is refused, so that the pods stay.
-		c.refuse(func(string) error { return apierrors.NewForbidden(appsv1.Resource("deployments"), "web", nil) })
+		c.refuse(forbidden)
 		time.Sleep(time.Minute)
 		c.must(c.statuses.Update(secretsstore.PodStatusResource, podStatus("web-1-a", "files", "v2", 2, time.Now()), shop))
 		lagging := func() float64 { return testutil.ToFloat64(c.controller.metrics.lagging) }
@@ -50,7 +48,7 @@ func TestAMountThatIsLeftBehindAgainIsToldAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := start(t, shopObjects())
 		defer c.stop()
-		c.refuse(func(string) error { return apierrors.NewForbidden(appsv1.Resource("deployments"), "web", nil) })
+		c.refuse(forbidden)
 		update := func(pod, version string, generation int64) {
 			c.must(c.statuses.Update(secretsstore.PodStatusResource, podStatus(pod, "files", version, generation, time.Now()), shop))
 		}

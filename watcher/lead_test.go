@@ -88,13 +88,6 @@ func (e *election) run(ctx context.Context, name string) chan error {
 	return ended
 }
 
-// fail has requests of a verb for the lease fail while on.
-func (e *election) fail(verb string, on *atomic.Bool) {
-	e.client.PrependReactor(verb, "leases", func(clienttesting.Action) (bool, runtime.Object, error) {
-		return on.Load(), nil, errors.New("no connection")
-	})
-}
-
 func (e *election) want(want ...string) {
 	e.t.Helper()
 	if diff := cmp.Diff(want, e.noted()); diff != "" {
@@ -231,15 +224,13 @@ func TestALostLeaseIsAnError(t *testing.T) {
 func TestALeaseIsKeptThroughDisturbances(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newElection(t)
-		var down atomic.Bool
-		e.fail("update", &down)
 		ctx, stop := context.WithCancel(t.Context())
 		ended := e.run(ctx, "a")
 		for range 3 {
 			time.Sleep(time.Minute)
-			down.Store(true)
+			e.cut.Store(true)
 			time.Sleep(5 * time.Second) // so that a try within Renew meets none of it, whenever the last one was
-			down.Store(false)
+			e.cut.Store(false)
 			time.Sleep(time.Minute)
 			touched := e.stored()
 			touched.Labels = map[string]string{"touched": "yes"}

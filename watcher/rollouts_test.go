@@ -12,7 +12,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
@@ -214,7 +213,7 @@ func TestARefusalDoesNotFreeThePlaceOfTheRolloutBefore(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		c.refuse(func(name string) error {
 			if name == "w0" {
-				return apierrors.NewForbidden(appsv1.Resource("deployments"), name, nil)
+				return forbidden(name)
 			}
 			return nil
 		})
@@ -268,7 +267,7 @@ func TestOneThatIsRefusedDelaysNoOther(t *testing.T) {
 		defer c.stop()
 		c.refuse(func(name string) error {
 			if name == "w0" {
-				return apierrors.NewForbidden(appsv1.Resource("deployments"), name, nil)
+				return forbidden(name)
 			}
 			return nil
 		})
