@@ -14,7 +14,6 @@ import (
 	"keyroll.dev/e2e/driver"
 	"keyroll.dev/e2e/install"
 	"keyroll.dev/e2e/internal/repo"
-	"keyroll.dev/e2e/vault"
 )
 
 // shared is the cluster of all tests of the package. The CRDs of the driver, of
@@ -27,11 +26,7 @@ func TestMain(m *testing.M) {
 	}
 	os.Exit(cluster.Main(m, cluster.Options{}, func(ctx context.Context, c *cluster.Cluster) error {
 		shared = c
-		model, err := driver.New(driver.Config{REST: c.Admin(), Vault: vault.New(), Nodes: []string{"node-1"}})
-		if err != nil {
-			return err
-		}
-		if err := model.Install(ctx); err != nil {
+		if err := driver.InstallAlone(ctx, c.Admin()); err != nil {
 			return err
 		}
 		if err := applyCRDs(ctx, c, filepath.Join("testdata", "monitoring-crds.yaml")); err != nil {

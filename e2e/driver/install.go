@@ -17,7 +17,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/client-go/rest"
 	"k8s.io/utils/ptr"
+
+	"keyroll.dev/e2e/vault"
 )
 
 //go:embed crds.yaml
@@ -30,6 +33,16 @@ func (d *Driver) Install(ctx context.Context) error {
 		return err
 	}
 	return d.installDriver(ctx)
+}
+
+// InstallAlone does the same to a cluster in which no pod is to start, so that
+// nobody plays the driver.
+func InstallAlone(ctx context.Context, cfg *rest.Config) error {
+	d, err := New(Config{REST: cfg, Vault: vault.New(), Nodes: []string{"node-1"}})
+	if err != nil {
+		return err
+	}
+	return d.Install(ctx)
 }
 
 // InstallCRDs applies the two kinds and waits until they are served.

@@ -13,7 +13,6 @@ import (
 
 	"keyroll.dev/e2e/cluster"
 	"keyroll.dev/e2e/driver"
-	"keyroll.dev/e2e/vault"
 )
 
 var (
@@ -24,11 +23,7 @@ var (
 func TestMain(m *testing.M) {
 	os.Exit(cluster.Main(m, cluster.Options{AuditPolicy: true}, func(ctx context.Context, c *cluster.Cluster) (err error) {
 		shared = c
-		model, err := driver.New(driver.Config{REST: c.Admin(), Vault: vault.New(), Nodes: []string{"node-1"}})
-		if err != nil {
-			return err
-		}
-		if err := model.Install(ctx); err != nil {
+		if err := driver.InstallAlone(ctx, c.Admin()); err != nil {
 			return err
 		}
 		installed, err = Apply(ctx, c, Options{})

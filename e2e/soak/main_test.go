@@ -13,7 +13,6 @@ import (
 	"keyroll.dev/e2e/cluster"
 	"keyroll.dev/e2e/driver"
 	"keyroll.dev/e2e/install"
-	"keyroll.dev/e2e/vault"
 	"keyroll.dev/internal/annotation"
 )
 
@@ -30,12 +29,7 @@ var long = os.Getenv("KEYROLL_SOAK") != ""
 func TestMain(m *testing.M) {
 	os.Exit(cluster.Main(m, cluster.Options{}, func(ctx context.Context, c *cluster.Cluster) (err error) {
 		shared = c
-		// The driver's kinds are all that is needed of it: no pod starts here.
-		model, err := driver.New(driver.Config{REST: c.Admin(), Vault: vault.New(), Nodes: []string{"node-1"}})
-		if err != nil {
-			return err
-		}
-		if err := model.Install(ctx); err != nil {
+		if err := driver.InstallAlone(ctx, c.Admin()); err != nil {
 			return err
 		}
 		keyroll, err = install.Apply(ctx, c, install.Options{Clocks: true, WatcherArgs: asShipped})
