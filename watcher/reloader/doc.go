@@ -21,6 +21,7 @@
 //
 //   - an empty element of a list names nothing; Reloader's is the expression ^$
 //   - an element is one expression, a|b is ^(?:a|b)$; Reloader's is ^a or b$
+//   - lists and expressions are bounded, and expressions speak of ASCII alone, as names do
 //   - exclusions and ignore count on the template too
 //   - there is no auto-reload-all: without an annotation nothing is followed
 package reloader

@@ -1,7 +1,6 @@
 package reloader
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -158,10 +157,11 @@ func (p *parser) source(k kind) map[string]string {
 
 func (p *parser) wish(k kind) Wish {
 	from := p.source(k)
-	w := Wish{Auto: p.auto(from, k), Search: p.search(from), Names: p.list(from, k.reload)}
+	w := Wish{Auto: p.auto(from, k), Search: p.search(from)}
 	for _, annotations := range []map[string]string{p.workload, p.template} {
-		w.Excluded = append(w.Excluded, elements(annotations[k.exclude])...)
+		w.Excluded = append(w.Excluded, p.elements(annotations, k.exclude)...)
 	}
+	w.Names = p.list(from, k.reload)
 	return w
 }
 
@@ -191,15 +191,8 @@ func (p *parser) search(from map[string]string) bool {
 // list compiles the elements of a reload list, as far as the bounds allow.
 func (p *parser) list(from map[string]string, key string) []Name {
 	var names []Name
-	for _, text := range elements(from[key]) {
-		if p.names--; p.names < 0 {
-			p.add(key, fmt.Sprintf("only the first %d elements of all lists are read", maxNames))
-			break
-		}
-		name, size, err := newName(text)
-		if err == nil && size > p.size {
-			err = errors.New("is one regular expression too many")
-		}
+	for _, text := range p.elements(from, key) {
+		name, size, err := newName(text, p.size)
 		if err != nil {
 			p.add(key, fmt.Sprintf("%q %v", bounded(text), err))
 			continue
@@ -210,13 +203,19 @@ func (p *parser) list(from map[string]string, key string) []Name {
 	return names
 }
 
-// elements splits a list; an empty element is none.
-func elements(list string) []string {
+// elements splits a list, as far as the bounds allow; an empty element is none.
+func (p *parser) elements(from map[string]string, key string) []string {
 	var found []string
-	for _, element := range strings.Split(list, ",") {
-		if element = strings.TrimSpace(element); element != "" {
-			found = append(found, element)
+	for element := range strings.SplitSeq(from[key], ",") {
+		if element = strings.TrimSpace(element); element == "" {
+			continue
 		}
+		if p.names == 0 {
+			p.add(key, fmt.Sprintf("only the first %d elements of all lists are read: shorten them", maxNames))
+			break
+		}
+		p.names--
+		found = append(found, element)
 	}
 	return found
 }

@@ -46,30 +46,32 @@ func TestFollows(t *testing.T) {
 		"an exclusion beats an explicit name": {
 			workload: on(SecretReload, "app", SecretExclude, "app", ClassReload, "app", ClassExclude, "x, app"), secret: Excluded, class: Excluded,
 		},
-		"an exclusion is an exact name":               {workload: on(Auto, "true", SecretExclude, "a.*", ClassExclude, "ap"), secret: Used, class: Used},
-		"an exclusion on the template counts":         {workload: on(Auto, "true"), template: on(SecretExclude, "app"), secret: Excluded, class: Used},
-		"a name in the list":                          {workload: on(SecretReload, "other, app"), secret: Named},
-		"a name in the class list":                    {workload: on(ClassReload, "app,other"), class: Named},
-		"another name":                                {workload: on(SecretReload, "app2", ClassReload, "ap")},
-		"a regular expression":                        {workload: on(SecretReload, "a.*", ClassReload, "[a-z]{3}"), secret: Named, class: Named},
-		"which must match all of the name":            {workload: on(SecretReload, "a.", ClassReload, ".p")},
-		"an alternation is one expression":            {workload: on(SecretReload, "x|app", ClassReload, "apple|snapp"), secret: Named},
-		"an invalid expression is skipped":            {workload: on(SecretReload, "(,app", ClassReload, "a)|(?:pp"), secret: Named},
-		"an empty element names nothing":              {workload: on(SecretReload, "", ClassReload, ",,")},
-		"search follows what says match":              {workload: on(Search, "true"), marks: match, secret: Used, class: Used},
-		"search alone does not":                       {workload: on(Search, "true")},
-		"match alone does not":                        {workload: on(Search, "false"), marks: match},
-		"search is true or nothing":                   {workload: on(Search, "True"), marks: match},
-		"match is true or nothing":                    {workload: on(Search, "true"), marks: MarksOf(on(Match, "1"))},
-		"auto follows what is used":                   {workload: on(Auto, "true"), secret: Used, class: Used},
-		"auto takes every form of true":               {workload: on(Auto, "T"), secret: Used, class: Used},
-		"auto of another form is none":                {workload: on(Auto, "yes")},
-		"auto for Secrets":                            {workload: on(SecretAuto, "true"), secret: Used},
-		"auto for classes":                            {workload: on(ClassAuto, "1"), class: Used},
-		"auto false does not hinder auto of a kind":   {workload: on(Auto, "false", SecretAuto, "true"), secret: Used},
-		"auto false does not hinder an explicit name": {workload: on(Auto, "false", ClassReload, "app"), class: Named},
-		"a name beats auto":                           {workload: on(Auto, "true", SecretReload, "app"), secret: Named, class: Used},
-		"ConfigMaps are another matter":               {workload: on(ConfigMapAuto, "true", ConfigMapReload, "app")},
+		"an exclusion is an exact name":                     {workload: on(Auto, "true", SecretExclude, "a.*", ClassExclude, "ap"), secret: Used, class: Used},
+		"an exclusion on the template counts":               {workload: on(Auto, "true"), template: on(SecretExclude, "app"), secret: Excluded, class: Used},
+		"a name in the list":                                {workload: on(SecretReload, "other, app"), secret: Named},
+		"a name in the class list":                          {workload: on(ClassReload, "app,other"), class: Named},
+		"another name":                                      {workload: on(SecretReload, "app2", ClassReload, "ap")},
+		"a regular expression":                              {workload: on(SecretReload, "a.*", ClassReload, "[a-z]{3}"), secret: Named, class: Named},
+		"a quotation that is not closed":                    {workload: on(SecretReload, `\Qapp`), secret: Named},
+		"which must match all of the name":                  {workload: on(SecretReload, "a.", ClassReload, ".p")},
+		"an alternation is one expression":                  {workload: on(SecretReload, "x|app", ClassReload, "apple|snapp"), secret: Named},
+		"a list of names is not bounded as expressions are": {workload: on(SecretReload, strings.Repeat(strings.Repeat("x", 250)+",", 100)+"app"), secret: Named},
+		"an invalid expression is skipped":                  {workload: on(SecretReload, "(,app", ClassReload, "a)|(?:pp"), secret: Named},
+		"an empty element names nothing":                    {workload: on(SecretReload, "", ClassReload, ",,")},
+		"search follows what says match":                    {workload: on(Search, "true"), marks: match, secret: Used, class: Used},
+		"search alone does not":                             {workload: on(Search, "true")},
+		"match alone does not":                              {workload: on(Search, "false"), marks: match},
+		"search is true or nothing":                         {workload: on(Search, "True"), marks: match},
+		"match is true or nothing":                          {workload: on(Search, "true"), marks: MarksOf(on(Match, "1"))},
+		"auto follows what is used":                         {workload: on(Auto, "true"), secret: Used, class: Used},
+		"auto takes every form of true":                     {workload: on(Auto, "T"), secret: Used, class: Used},
+		"auto of another form is none":                      {workload: on(Auto, "yes")},
+		"auto for Secrets":                                  {workload: on(SecretAuto, "true"), secret: Used},
+		"auto for classes":                                  {workload: on(ClassAuto, "1"), class: Used},
+		"auto false does not hinder auto of a kind":         {workload: on(Auto, "false", SecretAuto, "true"), secret: Used},
+		"auto false does not hinder an explicit name":       {workload: on(Auto, "false", ClassReload, "app"), class: Named},
+		"a name beats auto":                                 {workload: on(Auto, "true", SecretReload, "app"), secret: Named, class: Used},
+		"ConfigMaps are another matter":                     {workload: on(ConfigMapAuto, "true", ConfigMapReload, "app")},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -89,6 +91,12 @@ func TestMarksAreUnited(t *testing.T) {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 }
+
+// What is told of an element besides what is wrong with it.
+const (
+	mend  = "write the name, or RE2 syntax, in which .* stands for any characters"
+	ascii = "speaks of characters that no name has: names consist of a to z, 0 to 9, - and ."
+)
 
 func TestUnmet(t *testing.T) {
 	tests := map[string]struct {
@@ -130,27 +138,42 @@ func TestUnmet(t *testing.T) {
 			want:     []Unmet{{Auto, "neither true nor false"}, {Search, `only "true" counts`}},
 		},
 		"bad elements, and the rest holds": {
-			workload: on(SecretReload, "(,app,"+strings.Repeat("x", maxLength+1)),
+			workload: on(SecretReload, "(,app,*-tls,app-(?!old).*,"+strings.Repeat("x", 60)+"ü"),
 			want: []Unmet{
-				{SecretReload, `"(" is no regular expression: missing closing )`},
-				{SecretReload, `"` + strings.Repeat("x", maxEcho) + `..." is longer than 512 characters`},
+				{SecretReload, `"(" is no regular expression (missing closing )): ` + mend},
+				{SecretReload, `"*-tls" is no regular expression (missing argument to repetition operator): ` + mend},
+				{SecretReload, `"app-(?!old).*" is no regular expression (invalid or unsupported Perl syntax): ` + mend},
+				{SecretReload, `"` + strings.Repeat("x", maxEcho) + `..." ` + ascii},
 			},
 		},
 		"an element that would break out of its group": {
 			workload: on(ClassReload, "a)|(?:b"),
-			want:     []Unmet{{ClassReload, `"a)|(?:b" is no regular expression: unexpected )`}},
+			want:     []Unmet{{ClassReload, `"a)|(?:b" is no regular expression (unexpected )): ` + mend}},
 		},
-		"expressions that would take too much": {
-			workload: on(SecretReload, "(a{100}){101},(b{999}){10},(c{900}){1},d{900},e{1000}f{1000}g{1000}h{1000}i{1000}j{1000},k{1000}l{1000}m{1000}n{1000}"),
+		"classes of characters that no name has, which take seconds to parse": {
+			workload: on(SecretReload, `(?i)[B-\x{1E900}],\pL+,\PN`),
 			want: []Unmet{
-				{SecretReload, `"(a{100}){101}" is no regular expression: invalid repeat count`},
-				{SecretReload, `"(b{999}){10}" is no regular expression: invalid repeat count`},
-				{SecretReload, `"k{1000}l{1000}m{1000}n{1000}" is one regular expression too many`},
+				{SecretReload, `"(?i)[B-\\x{1E900}]" ` + ascii},
+				{SecretReload, `"\\pL+" ` + ascii},
+				{SecretReload, `"\\PN" ` + ascii},
 			},
 		},
+		"expressions that would take too much, alone or together": {
+			workload: on(SecretReload, "(a{100}){101},((a{10}){10}){9},a{200},b{200},app-.*,"+strings.Repeat("x", maxSize)+"."),
+			want: []Unmet{
+				{SecretReload, `"(a{100}){101}" is no regular expression (invalid repeat count): ` + mend},
+				{SecretReload, `"((a{10}){10}){9}" ` + errTooLarge.Error()},
+				{SecretReload, `"b{200}" ` + errTooLarge.Error()},
+				{SecretReload, `"` + strings.Repeat("x", maxEcho) + `..." ` + errTooLarge.Error()},
+			},
+		},
+		"what all lists take is bounded together": {
+			workload: on(SecretReload, "a{200}", ClassReload, "files,b{200}"),
+			want:     []Unmet{{ClassReload, `"b{200}" ` + errTooLarge.Error()}},
+		},
 		"too many elements": {
-			workload: on(ClassReload, strings.Repeat("x,", maxNames+1)),
-			want:     []Unmet{{ClassReload, "only the first 100 elements of all lists are read"}},
+			workload: on(SecretExclude, "y,z", ClassReload, strings.Repeat("x,", maxNames-1)),
+			want:     []Unmet{{ClassReload, "only the first 200 elements of all lists are read: shorten them"}},
 		},
 	}
 	for name, test := range tests {
