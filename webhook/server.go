@@ -21,18 +21,21 @@ type ServerConfig struct {
 	Addr           string // where to listen, ":9443"; port 0 takes a free one
 	Handler        http.Handler
 	GetCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
-	// Drain is how long requests are still taken after the end was asked for,
-	// until nobody sends any because we are not ready.
+	// Drain is how long new connections are still expected after the end was asked
+	// for, until nobody makes any because we are not ready.
 	Drain time.Duration
-	Log   *slog.Logger
+	// Linger is how long after that clients may take to close their connections.
+	Linger time.Duration
+	Log    *slog.Logger
 }
 
 // Server serves a handler by HTTPS.
 type Server struct {
-	listener net.Listener
-	server   *http.Server
-	drain    time.Duration
-	draining atomic.Bool
+	listener      net.Listener
+	server        *http.Server
+	drain, linger time.Duration
+	draining      atomic.Bool
+	connections   connections
 }
 
 // NewServer listens at once, so that a taken port is an error at start.
@@ -42,8 +45,8 @@ func NewServer(c ServerConfig) (*Server, error) {
 		return nil, errors.New("server needs a Handler")
 	case c.GetCertificate == nil:
 		return nil, errors.New("server needs a GetCertificate function")
-	case c.Drain < 0:
-		return nil, errors.New("server cannot drain for a negative time")
+	case c.Drain < 0 || c.Linger < 0:
+		return nil, errors.New("server cannot drain or linger for a negative time")
 	case c.Log == nil:
 		return nil, errors.New("server needs a Log")
 	}
@@ -52,9 +55,10 @@ func NewServer(c ServerConfig) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen for admission reviews: %w", err)
 	}
-	s := &Server{listener: listener, drain: c.Drain}
+	s := &Server{listener: listener, drain: c.Drain, linger: c.Linger, connections: connections{gone: make(chan struct{}, 1)}}
 	s.server = &http.Server{
-		Handler: s.sendAway(c.Handler),
+		Handler:   s.sendAway(c.Handler),
+		ConnState: s.connections.note,
 		// The API server speaks HTTP/1.1 with the webhooks behind a Service, so
 		// that its requests are spread (kubernetes#75791). HTTP/2 would be there
 		// for others alone, with many requests on each of their connections.
@@ -82,7 +86,9 @@ func http1() *http.Protocols {
 
 // sendAway has who still asks while we drain close its connection after the
 // answer. A connection that we close may just be taking the next request, which
-// is lost then; one that its client closes, having been told to, is not.
+// is lost then; one that its client closes, having been told to, is not. Those
+// on which nothing more is asked the client closes when they have been idle for
+// long enough, if we linger until then.
 func (s *Server) sendAway(handler http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if s.draining.Load() {
@@ -103,9 +109,9 @@ func (s *Server) Ready() error {
 	return nil
 }
 
-// Run serves until ctx ends; then it stops being ready, goes on for the time of
-// Drain while it sends its clients away, and lets the requests under way finish.
-// The Server is used up afterwards.
+// Run serves until ctx ends; then it stops being ready and goes on answering
+// for the time of Drain, and for that of Linger as long as there are connections.
+// Requests under way are finished. The Server is used up afterwards.
 func (s *Server) Run(ctx context.Context) error {
 	served := make(chan error, 1)
 	go func() { served <- s.server.ServeTLS(s.listener, "", "") }()
@@ -120,10 +126,45 @@ func (s *Server) Run(ctx context.Context) error {
 		return fmt.Errorf("serve admission reviews: %w", err)
 	case <-time.After(s.drain):
 	}
+	s.connections.awaitNone(s.linger)
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
 	defer cancel()
 	if err := s.server.Shutdown(grace); err != nil {
 		return fmt.Errorf("stop serving admission reviews: %w", err)
 	}
 	return nil
+}
+
+// connections counts those that are open.
+type connections struct {
+	open atomic.Int64
+	gone chan struct{} // receives when there is none left; holds one
+}
+
+// note is the server's ConnState.
+func (c *connections) note(_ net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		c.open.Add(1)
+	case http.StateClosed:
+		if c.open.Add(-1) > 0 {
+			return
+		}
+		select {
+		case c.gone <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// awaitNone returns when there is none left, or the time is over.
+func (c *connections) awaitNone(limit time.Duration) {
+	over := time.After(limit)
+	for c.open.Load() > 0 {
+		select {
+		case <-c.gone:
+		case <-over:
+			return
+		}
+	}
 }

@@ -55,9 +55,14 @@ func (r *running) url(path string) string { return "https://" + r.Addr().String(
 
 func run(t *testing.T, handler http.Handler, drain time.Duration) *running {
 	t.Helper()
+	return runLingering(t, handler, drain, 0)
+}
+
+func runLingering(t *testing.T, handler http.Handler, drain, linger time.Duration) *running {
+	t.Helper()
 	cert, pool := certificate(t)
 	s, err := NewServer(ServerConfig{
-		Addr: "127.0.0.1:0", Handler: handler, Drain: drain, Log: slog.New(slog.DiscardHandler),
+		Addr: "127.0.0.1:0", Handler: handler, Drain: drain, Linger: linger, Log: slog.New(slog.DiscardHandler),
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &cert, nil },
 	})
 	if err != nil {
@@ -168,6 +173,47 @@ func TestServerAnswersWhileItDrains(t *testing.T) {
 	if err := <-server.ended; err == nil {
 		t.Error("no error, though its listener was taken away")
 	}
+}
+
+// An idle connection is not taken from a client, who may just be using it.
+func TestServerLeavesIdleConnectionsToTheirClients(t *testing.T) {
+	noContent := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
+	for name, end := range map[string]func(*testing.T, *running){
+		"the client uses it once more": func(t *testing.T, server *running) {
+			if last, err := server.expect(t); err != nil || !last {
+				t.Errorf("the last on its connection: %v, error %v", last, err)
+			}
+		},
+		"the client closes it": func(_ *testing.T, server *running) { server.client.CloseIdleConnections() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := runLingering(t, noContent, 0, time.Hour)
+			if _, err := server.expect(t); err != nil {
+				t.Fatal(err)
+			}
+			server.stop()
+			server.awaitDraining()
+			select {
+			case err := <-server.ended:
+				t.Fatalf("ended with a connection open: %v", err)
+			case <-time.After(50 * time.Millisecond):
+			}
+			end(t, server)
+			if err := <-server.ended; err != nil {
+				t.Errorf("ended with %v", err)
+			}
+		})
+	}
+	t.Run("for as long as it may linger", func(t *testing.T) {
+		server := runLingering(t, noContent, 0, 50*time.Millisecond)
+		if _, err := server.expect(t); err != nil {
+			t.Fatal(err)
+		}
+		server.stop()
+		if err := <-server.ended; err != nil {
+			t.Errorf("ended with %v", err)
+		}
+	})
 }
 
 // expect answers whether the connection was closed after the answer.

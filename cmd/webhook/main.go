@@ -90,7 +90,7 @@ func build(o options, log *slog.Logger) (*parts, error) {
 		return nil, err
 	}
 	p.server, err = webhook.NewServer(webhook.ServerConfig{
-		Addr: o.listen, Handler: handler, GetCertificate: p.source.GetCertificate, Drain: o.drain, Log: log,
+		Addr: o.listen, Handler: handler, GetCertificate: p.source.GetCertificate, Drain: o.drain, Linger: o.linger, Log: log,
 	})
 	if err != nil {
 		return nil, err

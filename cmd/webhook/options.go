@@ -21,6 +21,7 @@ type options struct {
 	observe       string
 	pprof         bool
 	drain         time.Duration
+	linger        time.Duration
 	dnsNames      dnsNames
 	caSecret      string
 	caDuration    time.Duration
@@ -41,6 +42,7 @@ func (o *options) addFlags(fs *flag.FlagSet) {
 	fs.StringVar(&o.observe, "observe", ":8080", "`address` of /healthz, /readyz and /metrics")
 	fs.BoolVar(&o.pprof, "pprof", false, "serve /debug/pprof/ beside the metrics; it shows memory")
 	fs.DurationVar(&o.drain, "drain", 3*time.Second, "go on answering for this long after SIGTERM, while not ready any more")
+	fs.DurationVar(&o.linger, "linger", 92*time.Second, "then wait for clients to close their connections, for this long at most; the API server closes one that was idle for 90s")
 	fs.Var(&o.dnsNames, "dns-names", "`names` in the serving certificate, separated by commas; empty: those of Service keyroll-webhook in --namespace")
 	fs.StringVar(&o.caSecret, "ca-secret", "keyroll-webhook-ca", "`name` of the Secret that holds our CA; made when missing")
 	fs.DurationVar(&o.caDuration, "ca-duration", certs.DefaultCADuration, "life of the CA; it is renewed when two thirds are over")
@@ -64,8 +66,8 @@ func (o *options) validate() error {
 			errs = append(errs, fmt.Errorf("--%s must not be empty", n.flag))
 		}
 	}
-	if o.drain < 0 {
-		errs = append(errs, errors.New("--drain must not be negative"))
+	if o.drain < 0 || o.linger < 0 {
+		errs = append(errs, errors.New("--drain and --linger must not be negative"))
 	}
 	if o.caDuration <= 0 {
 		errs = append(errs, errors.New("--ca-duration must be positive"))

@@ -39,9 +39,12 @@ type Options struct {
 	// Clocks builds what StartWebhookWithClock runs, too.
 	Clocks bool
 	// WebhookArgs and WatcherArgs come after the arguments of the Deployments
-	// and win over them. Default for the watcher: FastWatcher.
+	// and win over them. Defaults: FastWebhook, FastWatcher.
 	WebhookArgs, WatcherArgs []string
 }
+
+// FastWebhook does not wait for the API server to close idle connections.
+var FastWebhook = []string{"--linger=0s"}
 
 // FastWatcher shortens what a story would have to wait for: the lease of a
 // watcher that was killed, and the window that gathers what rotates together.
@@ -81,6 +84,9 @@ func Apply(ctx context.Context, c *cluster.Cluster, o Options) (*Installation, e
 // New builds both binaries and applies nothing: whoever does, points the webhooks
 // to WebhookAddress by [Redirect], and then calls [Installation.Adopt].
 func New(ctx context.Context, c *cluster.Cluster, o Options) (*Installation, error) {
+	if o.WebhookArgs == nil {
+		o.WebhookArgs = FastWebhook
+	}
 	if o.WatcherArgs == nil {
 		o.WatcherArgs = FastWatcher
 	}

@@ -31,7 +31,7 @@ func (p *Process) ObserveAddress() string { return p.observe }
 // Stop ends the process as a kubelet ends its pod: SIGTERM, and SIGKILL only
 // after the grace that our Deployments leave; that is an error.
 func (p *Process) Stop() error {
-	const grace = 30 * time.Second
+	const grace = 2 * time.Minute
 	return p.Process.Stop(grace)
 }
 
