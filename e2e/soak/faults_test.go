@@ -115,7 +115,11 @@ func rollingUpdate(ctx context.Context, s *scene) error {
 	if err := s.replicas.roll(ctx, shipped(), shipped()); err != nil {
 		return err
 	}
-	return sleep(ctx, period(5*time.Second, time.Second))
+	// The API server closes the last of its connections to them after a minute and a half.
+	if long {
+		return s.replicas.ended(ctx)
+	}
+	return sleep(ctx, 5*time.Second)
 }
 
 func kill(ctx context.Context, s *scene) error {
@@ -136,17 +140,19 @@ func kill(ctx context.Context, s *scene) error {
 
 func deleteSecret(ctx context.Context, s *scene) error {
 	s.atOnce()
-	if err := removeCA(ctx); err != nil {
-		return err
-	}
-	if err := s.awaitCAs(ctx, 1); err != nil {
+	if err := s.renewCA(ctx, 1); err != nil {
 		return err
 	}
 	return sleep(ctx, period(5*time.Second, time.Second))
 }
 
-func removeCA(ctx context.Context) error {
-	return shared.Client().CoreV1().Secrets(keyroll.Namespace()).Delete(ctx, "keyroll-webhook-ca", metav1.DeleteOptions{})
+// renewCA takes the CA away, and waits until n others have signed what is served.
+func (s *scene) renewCA(ctx context.Context, n int) error {
+	err := shared.Client().CoreV1().Secrets(keyroll.Namespace()).Delete(ctx, "keyroll-webhook-ca", metav1.DeleteOptions{})
+	if err != nil {
+		return err
+	}
+	return s.awaitCAs(ctx, n)
 }
 
 func blank(ctx context.Context, s *scene) error {
@@ -165,6 +171,10 @@ func restart(ctx context.Context, s *scene) error {
 	if err := shared.RestartAPIServer(ctx); err != nil {
 		return err
 	}
+	// Those that were replaced have nobody left to wait for.
+	if err := s.replicas.ended(ctx); err != nil {
+		return err
+	}
 	return sleep(ctx, period(8*time.Second, 3*time.Second))
 }
 
@@ -172,15 +182,16 @@ func restart(ctx context.Context, s *scene) error {
 // is behind, so that 10 minutes are between them, and each issue what is served.
 func otherClocks(ctx context.Context, s *scene) error {
 	const off = 5 * time.Minute
+	// The present CA may be by a replica whose certificates nobody behind would take.
+	if err := s.renewCA(ctx, 1); err != nil {
+		return err
+	}
 	ahead, behind := clocked(install.Clock{Offset: off}, shortLives...), clocked(install.Clock{Offset: -off}, shortLives...)
 	if err := s.replicas.roll(ctx, ahead, behind); err != nil {
 		return err
 	}
 	// The next CA is theirs, and does not live for a year.
-	if err := removeCA(ctx); err != nil {
-		return err
-	}
-	if err := s.awaitCAs(ctx, number(3, 1)); err != nil {
+	if err := s.renewCA(ctx, number(3, 1)); err != nil {
 		return err
 	}
 	issuedBy := func(offset time.Duration) func(*x509.Certificate) bool {
@@ -205,7 +216,7 @@ func TestAdmissionSurvives(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	s := &scene{caller: newCaller(t, "survives")}
-	t.Cleanup(s.replicas.stop)
+	t.Cleanup(s.replicas.kill)
 	if err := s.replicas.roll(ctx, shipped(shortLives...), shipped(shortLives...)); err != nil {
 		t.Fatal(err)
 	}
@@ -224,12 +235,13 @@ func TestAdmissionSurvives(t *testing.T) {
 		return sleep(ctx, period(max(3*time.Minute-time.Since(begun), 5*time.Second), time.Second))
 	}})
 	var phases []phase
+	from := begun
 	for _, f := range play {
-		s.moment = time.Now()
-		p := phase{fault: f, from: time.Now()}
+		s.moment = from
 		err := f.do(ctx, s)
-		p.moment, p.to = s.moment, time.Now()
-		phases = append(phases, p)
+		to := border(&pods, &fresh) // what a fault does to an attempt is not the fault before's
+		phases = append(phases, phase{fault: f, from: from, moment: s.moment, to: to})
+		from = to
 		if err != nil {
 			t.Errorf("%s: %v", f.name, err) // what comes after it is shown all the same
 		}

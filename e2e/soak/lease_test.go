@@ -3,6 +3,7 @@ package soak
 import (
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -26,7 +27,7 @@ func TestTheLeaseIsHandedOver(t *testing.T) {
 	keyroll.ShowLogs(t)
 	namespace(t, "lease")
 	var webhook replicas
-	t.Cleanup(webhook.stop)
+	t.Cleanup(webhook.kill)
 	if err := webhook.roll(t.Context(), shipped()); err != nil {
 		t.Fatal(err)
 	}
@@ -91,11 +92,11 @@ func (w *watchers) start() {
 }
 
 func (w *watchers) stop() {
-	var all replicas
+	var ending sync.WaitGroup
 	for _, p := range w.byName {
-		all.running = append(all.running, p)
+		ending.Go(func() { _ = p.Stop() }) // Err tells of one that had to be killed
 	}
-	all.stop()
+	ending.Wait()
 }
 
 // await waits for one of them to lead that is not the one before.

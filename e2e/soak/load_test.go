@@ -30,10 +30,7 @@ func load(ctx context.Context, rate int, r *record, try func(context.Context) (o
 		case <-tick.C:
 		}
 		running.Go(func() {
-			a := attempt{at: time.Now()}
-			a.outcome, a.why = try(context.WithoutCancel(ctx))
-			a.took = time.Since(a.at)
-			r.add(a)
+			r.run(func() (outcome, string) { return try(context.WithoutCancel(ctx)) })
 		})
 	}
 }

@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 		if err := driver.InstallAlone(ctx, c.Admin()); err != nil {
 			return err
 		}
-		keyroll, err = install.Apply(ctx, c, install.Options{Clocks: true, WatcherArgs: asShipped})
+		keyroll, err = install.Apply(ctx, c, install.Options{Clocks: true, WebhookArgs: asShipped, WatcherArgs: asShipped})
 		return err
 	}))
 }

@@ -29,8 +29,31 @@ func (a attempt) end() time.Time { return a.at.Add(a.took) }
 
 // record is what became of a load.
 type record struct {
-	mu  sync.Mutex
-	all []attempt
+	running sync.RWMutex // read while an attempt runs
+	mu      sync.Mutex
+	all     []attempt
+}
+
+// run makes one attempt, but none while a border is waited for.
+func (r *record) run(try func() (outcome, string)) {
+	if !r.running.TryRLock() {
+		return
+	}
+	defer r.running.RUnlock()
+	a := attempt{at: time.Now()}
+	a.outcome, a.why = try()
+	a.took = time.Since(a.at)
+	r.add(a)
+}
+
+// border is a moment at which no attempt of any of them runs: each was over
+// before, or begins later.
+func border(records ...*record) time.Time {
+	for _, r := range records {
+		r.running.Lock()
+		defer r.running.Unlock()
+	}
+	return time.Now()
 }
 
 func (r *record) add(a attempt) {

@@ -2,6 +2,8 @@ package soak
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"sync"
 
 	"keyroll.dev/e2e/install"
@@ -25,14 +27,14 @@ func clocked(clock install.Clock, args ...string) start {
 // replicas are those of a Deployment.
 type replicas struct {
 	running []*install.Process
+	ending  []*install.Process
+	stops   sync.WaitGroup
 }
 
 // roll replaces every replica as a rolling update with maxSurge 1 and
 // maxUnavailable 0 does: one more is started, and when it is ready one of the
 // old ones is told to end, while the next is started.
 func (r *replicas) roll(ctx context.Context, starts ...start) error {
-	var ending sync.WaitGroup
-	defer ending.Wait()
 	old := r.running
 	r.running = nil
 	for _, s := range starts {
@@ -45,20 +47,40 @@ func (r *replicas) roll(ctx context.Context, starts ...start) error {
 			return err
 		}
 		if len(old) > 0 {
-			leaving := old[0]
+			r.end(old[0])
 			old = old[1:]
-			ending.Go(func() { _ = leaving.Stop() }) // Err tells of one that had to be killed
 		}
 	}
 	return nil
 }
 
-// stop ends all of them.
-func (r *replicas) stop() {
-	var ending sync.WaitGroup
-	for _, p := range r.running {
-		ending.Go(func() { _ = p.Stop() }) // Err tells of one that had to be killed
+// end tells a replica to end. It takes its time: the API server still has
+// connections to it.
+func (r *replicas) end(p *install.Process) {
+	r.ending = append(r.ending, p)
+	r.stops.Go(func() { _ = p.Stop() }) // Err tells of one that had to be killed
+}
+
+// ended waits until those that were told to end have ended.
+func (r *replicas) ended(ctx context.Context) error {
+	for _, p := range r.ending {
+		select {
+		case <-p.Done():
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if code := p.ExitCode(); code != 0 {
+			return fmt.Errorf("%s ended with exit code %d", p.Name(), code)
+		}
 	}
-	ending.Wait()
-	r.running = nil
+	return nil
+}
+
+// kill ends all of them at once.
+func (r *replicas) kill() {
+	for _, p := range slices.Concat(r.running, r.ending) {
+		p.Kill()
+	}
+	r.stops.Wait()
+	r.running, r.ending = nil, nil
 }

@@ -23,7 +23,7 @@ func TestTheSurfaceWithstands(t *testing.T) {
 	keyroll.ShowLogs(t)
 	namespace(t, "attacked")
 	var one replicas
-	t.Cleanup(one.stop)
+	t.Cleanup(one.kill)
 	if err := one.roll(t.Context(), shipped()); err != nil {
 		t.Fatal(err)
 	}
