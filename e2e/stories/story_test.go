@@ -189,7 +189,9 @@ func (s *story) rollouts(name string) rollouts {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	return rollouts{d.Generation, len(sets.Items)}
+	// Those of an object of the same name that was there before may not be gone yet.
+	ours := slices.DeleteFunc(sets.Items, func(r appsv1.ReplicaSet) bool { return !metav1.IsControlledBy(&r, d) })
+	return rollouts{d.Generation, len(ours)}
 }
 
 // and is what is to be seen after n more rollouts.
