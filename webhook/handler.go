@@ -78,8 +78,9 @@ type exchange struct {
 	webhook string
 	request *question // nil until it is understood
 	answer  answer
-	err     error // why an HTTP error is answered
-	share   share // of the room for large requests, until the answer is sent
+	out     *buffer // the answer as it is sent
+	err     error   // why an HTTP error is answered instead
+	share   share   // of the room for large requests, until the answer is sent
 }
 
 // slowest is how long a client may take to receive an answer that room is held
@@ -93,28 +94,27 @@ func (h *Handler) serve(webhook string, newSubject func() subject) http.Handler 
 		defer h.metrics.inFlight.Dec()
 		e := &exchange{webhook: webhook, share: share{room: h.room}}
 		defer e.share.giveBack()
-		out := takeBuffer()
-		defer out.giveBack()
-		h.answer(e, w, r, newSubject, out)
+		h.answer(e, w, r, newSubject)
 		if e.share.units > 0 {
 			_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(slowest)) // a server can
 		}
 		if e.err != nil {
 			http.Error(w, e.err.Error(), int(e.answer.code))
 		} else {
+			defer e.out.giveBack()
 			w.Header().Set("Content-Type", contentTypeJSON)
-			w.Header().Set("Content-Length", strconv.Itoa(len(out.text)))
+			w.Header().Set("Content-Length", strconv.Itoa(len(e.out.text)))
 			// The API server may have given up on us; then there is nobody to tell.
-			_, _ = w.Write(out.text)
+			_, _ = w.Write(e.out.text)
 		}
 		h.metrics.duration.WithLabelValues(webhook).Observe(time.Since(start).Seconds())
 		h.record(e)
 	})
 }
 
-// answer reads a request, decides, and writes the answer to out. Where that is
+// answer reads a request, decides, and writes the answer to e.out. Where that is
 // not possible e.err is set, and e.answer has the HTTP status.
-func (h *Handler) answer(e *exchange, w http.ResponseWriter, r *http.Request, newSubject func() subject, out *buffer) {
+func (h *Handler) answer(e *exchange, w http.ResponseWriter, r *http.Request, newSubject func() subject) {
 	defer h.rescue(e)
 	ctx, cancel := context.WithTimeout(r.Context(), h.timeFor(r))
 	defer cancel()
@@ -132,7 +132,8 @@ func (h *Handler) answer(e *exchange, w http.ResponseWriter, r *http.Request, ne
 		e.err = errors.New(e.answer.message)
 		return
 	}
-	out.text = e.answer.review(out.text, e.request.UID)
+	e.out = takeBuffer() // not before: a body that is slow to come would have two
+	e.out.text = e.answer.review(e.out.text, e.request.UID)
 	e.answer.patch = nil // it may be large, and sending takes a while
 }
 
