@@ -32,6 +32,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"unicode/utf8"
@@ -263,6 +264,23 @@ func (r *Reader) Bool(b *bool) {
 		return
 	}
 	r.token()
+}
+
+// Int reads a whole number.
+func (r *Reader) Int(n *int64) {
+	if !r.expect(jsontext.KindNumber, "a number") {
+		return
+	}
+	v := r.value()
+	if r.syntax {
+		return
+	}
+	read, err := strconv.ParseInt(string(v), 10, 64)
+	if err != nil {
+		r.Fail(fmt.Errorf("%s is not a whole number", place(r.decoder.StackPointer())))
+		return
+	}
+	*n = read
 }
 
 // Strings reads an object of strings. Of the values it keeps those whose names

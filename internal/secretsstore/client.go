@@ -6,7 +6,6 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/gentype"
@@ -27,6 +26,9 @@ type Classes interface {
 
 // PodStatuses reads SecretProviderClassPodStatuses of one namespace, or of all
 // where it was made for "". There is no way to write one (see the package doc).
+// What a watch tells has of an object's metadata what is asked for: its names,
+// UID, resourceVersion, generation and creationTimestamp; annotations; kind and
+// UID of its owners; manager, operation and time of its managedFields.
 type PodStatuses interface {
 	Get(ctx context.Context, name string, opts metav1.GetOptions) (*SecretProviderClassPodStatus, error)
 	List(ctx context.Context, opts metav1.ListOptions) (*SecretProviderClassPodStatusList, error)
@@ -52,7 +54,7 @@ func NewClient(cfg *rest.Config) (*Client, error) {
 	c.APIPath = "/apis"
 	// Custom resources are served as JSON only, whatever the rest of the program speaks.
 	c.ContentType, c.AcceptContentTypes = runtime.ContentTypeJSON, runtime.ContentTypeJSON
-	c.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
+	c.NegotiatedSerializer = newCodecs(scheme)
 	if c.UserAgent == "" {
 		c.UserAgent = rest.DefaultKubernetesUserAgent()
 	}
