@@ -15,6 +15,7 @@ import (
 type thing struct {
 	Name    string            `json:"name"`
 	Flag    bool              `json:"flag"`
+	Count   int64             `json:"count"`
 	Maybe   *bool             `json:"maybe"`
 	Labels  map[string]string `json:"labels"`
 	Inner   *inner            `json:"inner"`
@@ -33,6 +34,8 @@ func (t *thing) read(r *Reader) {
 			r.String(&t.Name)
 		case "flag":
 			r.Bool(&t.Flag)
+		case "count":
+			r.Int(&t.Count)
 		case "maybe":
 			Pointer(r, &t.Maybe, r.Bool)
 		case "labels":
@@ -87,7 +90,7 @@ var texts = map[string]string{
 	"spaces":                            " \n\t",
 	"null":                              `null`,
 	"an empty object":                   `{}`,
-	"all fields":                        `{"name":"a","flag":true,"maybe":false,"labels":{"a":"b"},"inner":{"text":"x"},"things":[{"name":"b"}],"strings":["a","b"]}`,
+	"all fields":                        `{"name":"a","flag":true,"count":7,"maybe":false,"labels":{"a":"b"},"inner":{"text":"x"},"things":[{"name":"b"}],"strings":["a","b"]}`,
 	"spaces everywhere":                 " { \"name\" :\t\"a\" ,\r\n\"strings\" : [ \"a\" , \"b\" ] } ",
 	"unknown fields":                    `{"other":{"name":"x","deep":[1,2,{"a":null}]},"name":"a","more":[[[]]]}`,
 	"names in another case":             `{"Name":"a","NAME":"b","Things":[{}]}`,
@@ -109,6 +112,13 @@ var texts = map[string]string{
 	"an object for a string":            `{"name":{}}`,
 	"a number for a string":             `{"name":1}`,
 	"a string for a flag":               `{"flag":"true"}`,
+	"a string for a number":             `{"count":"1"}`,
+	"a whole number":                    `{"count":-9223372036854775808}`,
+	"a whole number that is too large":  `{"count":9223372036854775808,"name":"a"}`,
+	"minus zero":                        `{"count":-0}`,
+	"a number with a fraction":          `{"count":1.0,"name":"a"}`,
+	"a number with an exponent":         `{"count":1e3}`,
+	"null after a number":               `{"count":7,"count":null}`,
 	"a list for an object":              `{"inner":[],"name":"a"}`,
 	"an object for a list":              `{"things":{}}`,
 	"a number in a map":                 `{"labels":{"a":1}}`,

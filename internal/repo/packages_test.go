@@ -53,7 +53,7 @@ var arrows = map[string][]string{
 	"internal/kube":         {"internal/kube"},
 	"internal/process":      {},
 	"internal/repo":         {},
-	"internal/secretsstore": {"internal/secretsstore"},
+	"internal/secretsstore": {"internal/jsonread", "internal/secretsstore"},
 	"manifests":             {},
 	"watcher":               {"internal", "watcher"},
 	"watcher/reloader":      {},
