@@ -32,27 +32,51 @@ type interest struct {
 	enabled bool            // the namespace is opted in
 	asked   map[string]bool // Secrets that count whether or not a pod takes from them
 	feeding map[string]bool // Secrets that the classes fill which Reloader's annotations name
+
+	// How the workload stands by Reloader's annotations to what was asked about:
+	// many pods take from few things, and expressions are dear to compare.
+	secrets, classes map[string]reloader.Follow
 }
 
 func (c *caches) interestOf(w *workload) interest {
-	i := interest{caches: c, w: w, enabled: c.enabled(w.Namespace), asked: map[string]bool{}}
+	i := interest{
+		caches: c, w: w, enabled: c.enabled(w.Namespace), asked: map[string]bool{}, feeding: map[string]bool{},
+		secrets: map[string]reloader.Follow{}, classes: map[string]reloader.Follow{},
+	}
 	for _, name := range w.settings.RestartOn.Secrets {
 		i.asked[name] = true
 	}
-	for _, name := range c.secretsNamed(w) {
-		i.asked[name] = true
+	for _, name := range c.secretsListed(w) {
+		if i.ofSecret(name) == reloader.Named {
+			i.asked[name] = true
+		}
 	}
-	if w.reloads != nil && len(w.reloads.Classes.Names) > 0 {
-		i.feeding = map[string]bool{}
-		for _, class := range c.classes.by(byNamespace, w.Namespace) {
-			if c.ofClass(w, class.Name) == reloader.Named {
-				for name := range class.synced {
-					i.feeding[name] = true
-				}
+	for _, class := range c.classesListed(w) {
+		if i.ofClass(class.Name) == reloader.Named {
+			for name := range class.synced {
+				i.feeding[name] = true
 			}
 		}
 	}
 	return i
+}
+
+func (i interest) ofSecret(name string) reloader.Follow {
+	return once(i.secrets, name, i.w, i.caches.ofSecret)
+}
+
+func (i interest) ofClass(name string) reloader.Follow {
+	return once(i.classes, name, i.w, i.caches.ofClass)
+}
+
+// once asks about a name if it is not known yet.
+func once(known map[string]reloader.Follow, name string, w *workload, ask func(*workload, string) reloader.Follow) reloader.Follow {
+	follow, asked := known[name]
+	if !asked {
+		follow = ask(w, name)
+		known[name] = follow
+	}
+	return follow
 }
 
 // podInterest is the part of one pod.
@@ -75,7 +99,7 @@ func (i interest) of(p *pod) podInterest {
 	}
 	for _, name := range p.classes {
 		fills := i.caches.fills(p.Namespace, name)
-		follow := i.caches.ofClass(i.w, name)
+		follow := i.ofClass(name)
 		switch {
 		case all || follow >= reloader.Used:
 			for secret := range p.secrets {
@@ -92,7 +116,7 @@ func (i interest) of(p *pod) podInterest {
 	}
 	for name := range p.secrets {
 		if !told.secrets[name] && (byClass[name] || i.feeding[name]) {
-			told.secrets[name] = all || i.caches.ofSecret(i.w, name) != reloader.Excluded
+			told.secrets[name] = all || i.ofSecret(name) != reloader.Excluded
 		}
 	}
 	return told
@@ -117,7 +141,7 @@ func (c *caches) rolls(w *workload) bool {
 
 // usedBy reports whether Reloader's annotations ask for a Secret that the pod takes from.
 func (i interest) usedBy(p *pod, name string) bool {
-	return i.caches.ofSecret(i.w, name) >= reloader.Used && i.caches.managed(p.Namespace, name)
+	return i.ofSecret(name) >= reloader.Used && i.caches.managed(p.Namespace, name)
 }
 
 func anyOf(fills map[string][]string, counts func(string) bool) bool {

@@ -99,15 +99,40 @@ func (c *caches) marksOfSecret(namespace, name string) reloader.Marks {
 	return marks
 }
 
-// secretsNamed answers the driver-managed Secrets that Reloader's annotations
-// name, whether or not the pods take from them.
-func (c *caches) secretsNamed(w *workload) []string {
-	if w.reloads == nil || len(w.reloads.Secrets.Names) == 0 {
+// secretsListed answers the driver-managed Secrets that Reloader's annotations
+// name, whether or not the pods take from them. Where an element is an
+// expression, all of the namespace are compared.
+func (c *caches) secretsListed(w *workload) []string {
+	if w.reloads == nil {
 		return nil
 	}
-	return slices.DeleteFunc(c.managedSecrets(w.Namespace), func(name string) bool {
-		return c.ofSecret(w, name) != reloader.Named
-	})
+	var found []string
+	for _, n := range w.reloads.Secrets.Names {
+		switch {
+		case !n.Exact():
+			return slices.DeleteFunc(c.managedSecrets(w.Namespace), func(name string) bool { return !w.reloads.Secrets.Lists(name) })
+		case c.managed(w.Namespace, n.Text):
+			found = append(found, n.Text)
+		}
+	}
+	return found
+}
+
+// classesListed is the same for SecretProviderClasses.
+func (c *caches) classesListed(w *workload) []*class {
+	if w.reloads == nil {
+		return nil
+	}
+	var found []*class
+	for _, n := range w.reloads.Classes.Names {
+		if !n.Exact() {
+			return slices.DeleteFunc(c.classes.by(byNamespace, w.Namespace), func(one *class) bool { return !w.reloads.Classes.Lists(one.Name) })
+		}
+		if named := c.classes.get(w.Namespace, n.Text); named != nil {
+			found = append(found, named)
+		}
+	}
+	return found
 }
 
 // managedSecrets answers every Secret of a namespace that the driver fills.
@@ -121,7 +146,7 @@ func (c *caches) managedSecrets(namespace string) []string {
 			found[name] = true
 		}
 	}
-	return slices.Sorted(maps.Keys(found))
+	return slices.Collect(maps.Keys(found))
 }
 
 // unhonored answers what Reloader's annotations on a workload ask for and nobody
@@ -150,19 +175,19 @@ func (c *caches) unhonored(now time.Time, w *workload) (lines []string, wait tim
 // is not there to be followed.
 func (c *caches) unfound(w *workload) []string {
 	var lines []string
-	uses := c.usesOf(w)
+	uses, secrets := c.usesOf(w), c.secretsListed(w)
 	for _, n := range w.reloads.Secrets.Names {
-		if !slices.ContainsFunc(c.managedSecrets(w.Namespace), n.Matches) {
-			lines = append(lines, fmt.Sprintf("%s: %s is no Secret that the driver fills", reloader.SecretReload, n.Text))
+		if !slices.ContainsFunc(secrets, n.Matches) {
+			lines = append(lines, fmt.Sprintf("%s: %s is no Secret that the driver fills", reloader.SecretReload, n))
 		}
 	}
 	for _, n := range w.reloads.Classes.Names {
 		if uses.pods > 0 && !slices.ContainsFunc(uses.classes, n.Matches) {
-			lines = append(lines, fmt.Sprintf("%s: the pods take from no SecretProviderClass %s", reloader.ClassReload, n.Text))
+			lines = append(lines, fmt.Sprintf("%s: the pods take from no SecretProviderClass %s", reloader.ClassReload, n))
 		}
 	}
-	if auto := w.reloads.Secrets.Auto; auto != "" && len(uses.others) > 0 {
-		lines = append(lines, fmt.Sprintf("%s: Secrets that the driver does not fill are not followed (%s)", auto, few(uses.others)))
+	if key := w.reloads.Secrets.ByUse(); key != "" && len(uses.others) > 0 {
+		lines = append(lines, fmt.Sprintf("%s: Secrets that the driver does not fill are not followed (%s)", key, few(uses.others)))
 	}
 	if c.secrets.informer == nil && w.reloads.Secrets.Search && len(uses.managed) > 0 {
 		lines = append(lines, reloader.Search+": the watcher has no right to see Secrets, so `match` counts only where a SecretProviderClass puts it on them")

@@ -1,6 +1,7 @@
 package watcher
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -12,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 
 	"keyroll.dev/internal/annotation"
 	"keyroll.dev/internal/secretsstore"
@@ -35,6 +37,12 @@ func plainPod(change ...func(*corev1.Pod)) *corev1.Pod {
 
 // unmounted takes a pod's volume away.
 func unmounted(p *corev1.Pod) { p.Spec.Volumes, p.Spec.Containers[0].VolumeMounts = nil, nil }
+
+// elsewhere moves an object into another namespace.
+func elsewhere[O metav1.Object](o O) O {
+	o.SetNamespace("elsewhere")
+	return o
+}
 
 // marked is a class with annotations of Reloader's on itself and on its Secret.
 func marked(c *secretsstore.SecretProviderClass, on, onSecret map[string]string) *secretsstore.SecretProviderClass {
@@ -105,6 +113,20 @@ func TestGatherByReloadersAnnotations(t *testing.T) {
 			append(world(annotated(reloader.Auto, "true"), plainPod(envFrom("app-secrets"))),
 				marked(syncingClass("files", "app-secrets"), map[string]string{reloader.Ignore: "true"}, nil)), secretAlone,
 		},
+		"a Secret by its name that no pod takes from": {
+			world(annotated(reloader.SecretReload, "other,app-secrets"), plainPod(unmounted)),
+			toldState{
+				Current: []string{"web-1-a"}, Synced: synced, Feeds: feeds,
+				Secrets: map[string]rollout.Secret{"app-secrets": {Trigger: true}},
+			},
+		},
+		"what other namespaces have by the names that are asked for": {
+			[]runtime.Object{
+				annotated(reloader.Search, "true", reloader.SecretReload, "app-secrets,app-.*", reloader.ClassReload, "files,fil.*"), replicaSet("web-1", "1"),
+				plainPod(unmounted, envFrom("app-secrets")), elsewhere(marked(syncingClass("files", "app-secrets"), map[string]string{reloader.Match: "true"}, map[string]string{reloader.Match: "true"})),
+				elsewhere(managedSecret("app-secrets", "x")),
+			}, nothing,
+		},
 		"a Secret by an expression that no pod takes from": {
 			world(annotated(reloader.SecretReload, "app-.*"), plainPod(unmounted)),
 			toldState{
@@ -161,6 +183,14 @@ func TestUnhonored(t *testing.T) {
 			objects: world(configMap(annotated(reloader.Auto, "true")), plainPod()),
 			want:    []string{"reloader.stakater.com/auto: ConfigMaps are not followed (app-config)"},
 		},
+		"search and a ConfigMap, whatever it says": {
+			objects: world(configMap(annotated(reloader.Search, "true")), plainPod()),
+			want:    []string{"reloader.stakater.com/search: ConfigMaps are not followed (app-config)"},
+		},
+		"search and a Secret of another, whatever it says": {
+			objects: world(annotated(reloader.Search, "true"), plainPod(envFrom("by-hand"))),
+			want:    []string{"reloader.stakater.com/search: Secrets that the driver does not fill are not followed (by-hand)"},
+		},
 		"auto and a Secret of another": {
 			objects: world(annotated(reloader.SecretAuto, "true"), plainPod(envFrom("by-hand"))),
 			want:    []string{"secret.reloader.stakater.com/auto: Secrets that the driver does not fill are not followed (by-hand)"},
@@ -170,6 +200,12 @@ func TestUnhonored(t *testing.T) {
 			want: []string{
 				"secret.reloader.stakater.com/reload: by-hand is no Secret that the driver fills",
 				"secretproviderclass.reloader.stakater.com/reload: the pods take from no SecretProviderClass other",
+			},
+		},
+		"an expression that matches nothing, as long as people like": {
+			objects: world(annotated(reloader.SecretReload, "app-[0-9]+"+strings.Repeat("x", 100)), plainPod()),
+			want: []string{
+				"secret.reloader.stakater.com/reload: app-[0-9]+" + strings.Repeat("x", 50) + "... is no Secret that the driver fills",
 			},
 		},
 		"names that may be there in a moment": {
@@ -345,4 +381,28 @@ func TestUnhonoredIsToldOnce(t *testing.T) {
 			t.Errorf("told %d times: %v", told, c.events())
 		}
 	})
+}
+
+// What one look at a workload of a thousand pods costs in a namespace of a
+// thousand Secrets, by how it names the one that it takes from. The last is
+// about the dearest expression that is read.
+func BenchmarkGatherByReloadersAnnotations(b *testing.B) {
+	objects := []runtime.Object{replicaSet("web-1", "1")}
+	for i := range 1000 {
+		secret := fmt.Sprintf("app-%d", i)
+		objects = append(objects, syncingClass(fmt.Sprintf("files-%d", i), secret), managedSecret(secret, "x"))
+		pod := plainPod(envFrom("app-0"))
+		pod.Name, pod.UID = fmt.Sprintf("web-1-%d", i), types.UID(secret)
+		pod.Spec.Volumes[0] = csiVolume("files", "files-0")
+		objects = append(objects, pod)
+	}
+	for name, list := range map[string]string{"exact": "app-0", "expression": "app-0+", "dearest": "(?:(a?)(-?)(p?)(0?)){30}b"} {
+		b.Run(name, func(b *testing.B) {
+			c := cached(b, append(objects, annotated(reloader.SecretReload, list, reloader.Auto, "true"))...)
+			w := c.workload(key{deployments.GroupKind(), shop, "web"})
+			for b.Loop() {
+				c.gather(w, func(string, string, string) time.Time { return time.Time{} })
+			}
+		})
+	}
 }

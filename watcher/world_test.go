@@ -27,7 +27,7 @@ var noon = time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC)
 const shop = "shop"
 
 // cached makes caches that hold the objects, with informers that do not run.
-func cached(t *testing.T, objects ...runtime.Object) *caches {
+func cached(t testing.TB, objects ...runtime.Object) *caches {
 	t.Helper()
 	driverClient, _, _ := driverfake.New()
 	digests := digester{key: []byte("a key for tests only")}

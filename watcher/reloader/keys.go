@@ -44,7 +44,7 @@ type Row struct {
 // Table has every annotation that Reloader knows.
 var Table = []Row{
 	{Auto, "workload", "Honored. Follows every SecretProviderClass that the pods mount, and every Secret that the driver fills and the pods take from. Where the template takes from ConfigMaps, or the pods from other Secrets, an Event says that nobody follows those.", ""},
-	{Search, "workload", "Honored, with `match`: follows what the pods use and what says `match`. Only `\"true\"` counts, as there.", ""},
+	{Search, "workload", "Honored, with `match`: follows what the pods use and what says `match`. Only `\"true\"` counts, as there. Where the template takes from ConfigMaps, or the pods from other Secrets, an Event says that nobody follows those, whatever they say.", ""},
 	{Match, "Secret, SecretProviderClass", "Honored, also where a class puts it on its Secret by `secretObjects[].annotations`.", ""},
 	{Ignore, "Secret, SecretProviderClass", "Honored. On a workload or its template, where Reloader does not read it, it leaves the workload alone.", ""},
 	{SecretAuto, "workload", "Honored, as `auto` for Secrets alone.", ""},

@@ -31,11 +31,17 @@ func (n Name) Matches(name string) bool {
 	return n.pattern.MatchString(name)
 }
 
+// Exact reports whether the element is a plain name and no expression.
+func (n Name) Exact() bool { return n.pattern == nil }
+
+// String is the element for people, who may have written any length.
+func (n Name) String() string { return bounded(n.Text) }
+
 // newName compiles an element, and answers how much of maxSize it takes. More
 // than left is not looked at: what is cheap to write can be dear to read.
 func newName(text string, left int) (n Name, size int, err error) {
 	if foreign(text) {
-		return Name{}, 0, errors.New("speaks of characters that no name has: names consist of a to z, 0 to 9, - and .")
+		return Name{}, 0, errors.New("speaks of characters that no name has: names have a to z, 0 to 9, dots and dashes")
 	}
 	if regexp.QuoteMeta(text) == text {
 		return Name{Text: text}, 0, nil

@@ -12,7 +12,7 @@ import (
 type Wishes struct {
 	Secrets Wish
 	Classes Wish
-	// ConfigMaps is the key that asks to follow the ConfigMaps that are used, "" for none.
+	// ConfigMaps is the key that asks to follow ConfigMaps that are used, "" for none.
 	ConfigMaps string
 	// Unmet is what is asked for and not done here, or cannot be read.
 	Unmet []Unmet
@@ -65,13 +65,26 @@ func (w Wish) Follows(name string, m Marks) Follow {
 	switch {
 	case m.Ignore || slices.Contains(w.Excluded, name):
 		return Excluded
-	case slices.ContainsFunc(w.Names, func(n Name) bool { return n.Matches(name) }):
+	case w.Lists(name):
 		return Named
 	case w.Search && m.Match, w.Auto != "":
 		return Used
 	default:
 		return Not
 	}
+}
+
+// Lists reports whether an element of the reload list names an object.
+func (w Wish) Lists(name string) bool {
+	return slices.ContainsFunc(w.Names, func(n Name) bool { return n.Matches(name) })
+}
+
+// ByUse answers the key that asks to follow what is used, all or what says match; "" for none.
+func (w Wish) ByUse() string {
+	if w.Auto == "" && w.Search {
+		return Search
+	}
+	return w.Auto
 }
 
 // asks reports whether the wish can lead to a rollout at all.
@@ -95,7 +108,8 @@ func Parse(workload, template map[string]string) *Wishes {
 	p := &parser{workload: workload, template: template, names: maxNames, size: maxSize}
 	p.outOfScope()
 	w := &Wishes{Secrets: p.wish(secrets), Classes: p.wish(classes)}
-	w.ConfigMaps = p.auto(p.source(configMaps), configMaps)
+	from := p.source(configMaps)
+	w.ConfigMaps = Wish{Auto: p.auto(from, configMaps), Search: p.search(from)}.ByUse()
 	w.Unmet = p.unmet
 	if !w.Secrets.asks() && !w.Classes.asks() && w.ConfigMaps == "" && len(w.Unmet) == 0 {
 		return nil

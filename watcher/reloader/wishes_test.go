@@ -95,7 +95,7 @@ func TestMarksAreUnited(t *testing.T) {
 // What is told of an element besides what is wrong with it.
 const (
 	mend  = "write the name, or RE2 syntax, in which .* stands for any characters"
-	ascii = "speaks of characters that no name has: names consist of a to z, 0 to 9, - and ."
+	ascii = "speaks of characters that no name has: names have a to z, 0 to 9, dots and dashes"
 )
 
 func TestUnmet(t *testing.T) {
@@ -105,7 +105,13 @@ func TestUnmet(t *testing.T) {
 		configMaps         string
 	}{
 		"nothing is lacking where all is honored": {
-			workload: on(Search, "true", SecretReload, "a,b-[0-9]+", SecretExclude, "c", ClassAuto, "false"),
+			workload: on(SecretReload, "a,b-[0-9]+", SecretExclude, "c", ClassAuto, "false"),
+		},
+		"ConfigMaps that are used and may say match": {
+			workload: on(Search, "true"), configMaps: Search,
+		},
+		"auto is told of before search": {
+			workload: on(Search, "true", Auto, "true"), configMaps: Auto,
 		},
 		"ConfigMaps by name": {
 			workload: on(ConfigMapReload, "app-config", ConfigMapExclude, "x"),
