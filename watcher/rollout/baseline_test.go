@@ -14,8 +14,8 @@ func TestBaselineFollowsThePods(t *testing.T) {
 	classAt := func(v string) map[string]ClassBaseline {
 		return map[string]ClassBaseline{class: newClassBaseline(versions(v), now)}
 	}
-	was := ranOn("v1", at(time.Minute))
-	was.Stamp = "aa-2"
+	was, early := ranOn("v1", at(time.Minute)), ranOn("v1", at(2*time.Minute)) // clocks may differ by a minute
+	was.Stamp, early.Stamp = "aa-2", "aa-2"
 	stamped := func(p Pod) Pod { p.Stamp = "aa-2"; return p }
 	onV2 := func(name string) Pod {
 		p := stamped(firstMount(name))
@@ -89,7 +89,12 @@ func TestBaselineFollowsThePods(t *testing.T) {
 		"pods that all run on something else leave nothing mixed": {
 			mixed(was), []Pod{onV2("web-a"), onV2("web-b")}, Baseline{Stamp: "aa-2", Classes: classAt("v2")},
 		},
-		"a stale pod leaves the record":                  {was, []Pod{stamped(rotated("web-a", "v2", at(time.Hour)))}, was},
+		"a stale pod that the record speaks of for certain leaves it": {
+			early, []Pod{stamped(rotated("web-a", "v2", at(time.Hour)))}, early,
+		},
+		"a stale pod that started on nobody knows what leaves the record, mixed": {
+			was, []Pod{stamped(rotated("web-a", "v2", at(time.Hour)))}, mixed(was),
+		},
 		"no pods leave the record":                       {was, nil, was},
 		"a class that is mounted no longer is forgotten": {Baseline{Stamp: "aa-2", Classes: map[string]ClassBaseline{"old": {Digest: "x"}, class: was.Classes[class]}}, []Pod{stamped(firstMount("web-a"))}, was},
 		"pods without the class do not matter to it": {
@@ -349,6 +354,23 @@ func TestRecordBesideAPartition(t *testing.T) {
 			s.Pods[1].Current, s.Pods[1].Started = false, started
 		}
 	}
+	startsAgain := func(s *State) { s.Pods = slices.Clone(s.Pods); s.Pods[0].Started = now.Add(30 * time.Second) }
+	back := func(recreated bool) change { // to v1
+		return func(s *State) {
+			s.Pods = slices.Clone(s.Pods)
+			st := *s.Pods[0].Mounts[0].Status
+			st.Generation, st.Changed, st.Versions = 3, now.Add(5*minute), versions("v1")
+			if recreated {
+				st.Generation, st.Created, st.Changed = 1, now.Add(10*minute), now.Add(10*minute)
+			}
+			s.Pods[0].Mounts = []Mount{{Class: class, Status: &st}}
+			feed(s)
+		}
+	}
+	mountsAlone := func(s *State) { s.Secrets = nil }
+	doubtful := []moment{
+		{time.Second, both(mountsAlone, polls(1, "v2"))}, {minute, startsAgain}, {6 * minute, back(false)}, {12 * minute, back(true)},
+	}
 	rotation := []moment{{time.Second, both(polls(1, "v2"), writes("B", time.Second))}, {minute, func(*State) {}}}
 	scaledUp := append(rotation, moment{11 * minute, starts(1, 10*minute, false)})
 	later := func(before []moment, more ...moment) []moment { return append(slices.Clone(before), more...) }
@@ -407,6 +429,15 @@ func TestRecordBesideAPartition(t *testing.T) {
 		"the pod is made again, with the status of the one before, and no watcher sees it start": {
 			later(scaledUp, moment{13 * minute, both(partition(0), starts(0, 12*minute, true), another)}, moment{14 * minute, func(*State) {}}),
 			outcome{Roll, ContentChanged, 0},
+		},
+		"the pod, started again about the change, is stale once content is back and its status re-created": {
+			doubtful, outcome{None, BelowPartition, 0},
+		},
+		"the same, to another watcher, cannot be told": {
+			later(doubtful, moment{14 * minute, both(another, mountsAlone)}), outcome{None, StatusRecreated, 0},
+		},
+		"the same is rolled once the partition is lowered": {
+			later(doubtful, moment{14 * minute, partition(0)}, moment{15 * minute, func(*State) {}}), outcome{Roll, ContentChanged, 0},
 		},
 	}
 	for name, tt := range tests {

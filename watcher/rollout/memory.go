@@ -28,9 +28,9 @@ type held struct {
 	secrets map[string]string // by Secret: digest of the data; "" cannot be told
 }
 
-// lost stands for versions that were none of those seen since: a pod that only
-// the record tells to be stale may have started on what the record lacks, and
-// must not pass for fresh when content changes back to that.
+// lost stands for versions that nobody can name: a pod that is stale by its status
+// or by the record alone may have started on any, and must not pass for fresh when
+// content changes back to what was recorded, or its status is written anew.
 const lost = "lost"
 
 // agreement tells since when all statuses that feed a Secret agree, and on what.

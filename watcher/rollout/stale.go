@@ -164,7 +164,7 @@ func (j *judge) mount(p Pod, m Mount, was string) (v Verdict, started string) {
 	case was != "":
 		return Verdict{Stale, ContentChanged, m.Class}, was
 	case odd == "", j.certainlyChanged(p, m, odd):
-		return Verdict{Stale, ContentChanged, m.Class}, ""
+		return Verdict{Stale, ContentChanged, m.Class}, lost
 	case !recorded, base.Digest == now && base.Mixed:
 		return Verdict{Unknown, odd, m.Class}, ""
 	case base.Digest != now, p.Ordinal < base.From && !j.madeSince(p, base.Since):
