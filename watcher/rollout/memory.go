@@ -38,6 +38,7 @@ type agreement struct {
 	on    string // "" while they disagree
 	fed   bool   // there is any
 	since time.Time
+	left  time.Time // when they ceased to agree on what they did before
 }
 
 // settling tells since when the workload has been waiting for its content to

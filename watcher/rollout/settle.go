@@ -32,6 +32,7 @@ type pending struct {
 //	                                              which writes once, at once if pods are stale by their files
 //	the same, but no object that it holds changed settled once it has lasted: see edited
 //	no object that it holds has changed           settled
+//	it changed with them, and was put back since  not settled
 //	otherwise (same value, or not written yet)    settled 10 s after all feeding statuses agree
 func (v *view) unsettled() []pending {
 	var all []pending
@@ -66,6 +67,8 @@ func (v *view) awaits(name string, secret Secret) pending {
 		return v.agreedAndSteadyFor(name, v.o.Settle)
 	case !bySecret && (!byFiles || v.unsynced(name)):
 		return pending{}
+	case byFiles && v.setBack(name, secret):
+		return pending{reason: SecretSettling}
 	}
 	return v.agreedAndSteadyFor(name, sameValueAfter)
 }
@@ -129,6 +132,14 @@ func (v *view) staleByFeeds(name string) bool {
 // staleBySecret reports whether a pod is stale because it started on another digest.
 func (v *view) staleBySecret(name string) bool {
 	return slices.ContainsFunc(v.stale, func(p *judged) bool { return slices.Contains(p.staleSecrets, name) })
+}
+
+// setBack reports whether a Secret has changed since the statuses that feed it did,
+// and holds what was recorded before all the same: a pod that lagged behind put it
+// back. That it stays so does not make it the same value. A pod that holds the new
+// content will write it, or one that is made.
+func (v *view) setBack(name string, secret Secret) bool {
+	return secret.Digest == v.base.Secrets[name].Digest && secret.Since.After(v.memory.secrets[name].left)
 }
 
 // edited reports whether a Secret holds something else than recorded though the

@@ -138,6 +138,7 @@ func TestSettling(t *testing.T) {
 			s.Classes = map[string]Class{class: c}
 		}
 	}
+	putBack := []moment{{sec, polls(1, "v2")}, {2 * sec, writes("B", 2*sec)}, {50 * sec, writes("A", 50*sec)}, {51 * sec, polls(2, "v2")}}
 	feedless := alone(freshEnv(Republishing))
 	feedless.Classes = nil
 
@@ -222,17 +223,34 @@ func TestSettling(t *testing.T) {
 			freshEnv(Republishing), append([]moment{{sec, polls(1, "v2")}, {2 * sec, writes("B", 2*sec)}, {60 * sec, polls(2, "v2")}}, looks(62*sec)...),
 			outcome{Roll, ContentChanged, 0},
 		},
-		"republishing: all agree, but the Secret has just been put back": {
-			freshEnv(Republishing), append([]moment{{sec, polls(1, "v2")}, {2 * sec, writes("B", 2*sec)}, {60 * sec, both(polls(2, "v2"), writes("A", 59*sec))}}, looks(62*sec)...),
+		"republishing: all agree, but one that is gone put the Secret back": {
+			freshEnv(Republishing), append(putBack, looks(62*sec)...),
+			outcome{Wait, SecretSettling, 179 * sec},
+		},
+		"republishing: the Secret was put back, and then written": {
+			freshEnv(Republishing), append(putBack, append([]moment{{90 * sec, writes("B", 90*sec)}}, looks(92*sec)...)...),
+			outcome{Roll, ContentChanged, 0},
+		},
+		"republishing: the Secret was put back, and nobody writes it": {
+			freshEnv(Republishing), append(putBack, looks(241*sec)...),
+			outcome{Roll, ContentChanged, 0},
+		},
+		"republishing: the Secret was put back when all agree on an object that it does not hold": {
+			func() State { s := freshEnv(Republishing); unsyncedObject("v1")(&s); return s }(),
+			append([]moment{{sec, both(unsyncedObject("v2"), writes("A", sec))}}, looks(3*sec)...),
+			outcome{Roll, ContentChanged, 0},
+		},
+		"republishing: the same value, and the Secret was put back just before it": {
+			freshEnv(Republishing), append([]moment{{sec, writes("B", sec)}, {2 * sec, writes("A", 2*sec)}, {3 * sec, polls(2, "v2")}}, looks(5*sec)...),
 			outcome{Wait, SecretSettling, 8 * sec},
 		},
 		"republishing: the Secret flips when all have agreed for long": {
 			freshEnv(Republishing), []moment{{sec, polls(2, "v2")}, {10 * sec, writes("B", 10*sec)}, {11 * sec, func(*State) {}}},
 			outcome{Wait, SecretSettling, sec},
 		},
-		"republishing: the same value, all have agreed for long, but the Secret came back just now": {
-			freshEnv(Republishing), []moment{{sec, polls(2, "v2")}, {5 * sec, writes("B", 5*sec)}, {6 * sec, writes("A", 6*sec)}, {12 * sec, func(*State) {}}},
-			outcome{Wait, SecretSettling, 4 * sec},
+		"republishing: the Secret is put back when all have agreed for long": {
+			freshEnv(Republishing), []moment{{sec, polls(2, "v2")}, {5 * sec, writes("B", 5*sec)}, {6 * sec, writes("A", 6*sec)}, {17 * sec, func(*State) {}}},
+			outcome{Wait, SecretSettling, 224 * sec},
 		},
 		"republishing: the cap is near": {
 			freshEnv(Republishing), append([]moment{{sec, polls(1, "v2")}}, looks(240*sec)...),

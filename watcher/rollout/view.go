@@ -95,11 +95,16 @@ func (v *view) agreements() map[string]agreement {
 		if !secret.consumed() {
 			continue
 		}
-		a := agreement{on: v.s.feedsOf(name), fed: v.s.fed(name), since: v.now}
-		if was := v.s.Memory.secrets[name]; was.on == a.on && !was.since.IsZero() {
-			a.since = was.since
+		is := agreement{on: v.s.feedsOf(name), fed: v.s.fed(name), since: v.now, left: v.now}
+		if was, known := v.s.Memory.secrets[name]; known {
+			if was.on == is.on {
+				is.since = was.since
+			}
+			if was.on == is.on || was.on == "" {
+				is.left = was.left
+			}
 		}
-		all[name] = a
+		all[name] = is
 	}
 	return all
 }
