@@ -4,6 +4,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // sameValueAfter is how long a Secret must stay unchanged, after all that feed
@@ -32,8 +34,9 @@ type pending struct {
 //	                                              which writes once, at once if pods are stale by their files
 //	the same, but no object that it holds changed settled once it has lasted: see edited
 //	no object that it holds has changed           settled
-//	it changed with them, and was put back since  not settled
-//	otherwise (same value, or not written yet)    settled 10 s after all feeding statuses agree
+//	a pod that is gone by now has put it back     settled once it has lasted: see setBack
+//	otherwise (same value, or not written yet)    settled 10 s after all feeding statuses agree; with the polling
+//	                                              driver later, see sameValue, where pods just mounted what they hold
 func (v *view) unsettled() []pending {
 	var all []pending
 	for _, name := range slices.Sorted(maps.Keys(v.s.Secrets)) {
@@ -54,11 +57,13 @@ func (v *view) awaits(name string, secret Secret) pending {
 	byFiles, bySecret := v.staleByFeeds(name), v.staleBySecret(name)
 	switch {
 	case secret.Hidden && byFiles:
-		return v.agreedFor(name, sameValueAfter)
+		return v.agreedFor(name, v.sameValue(name))
 	case secret.Hidden:
 		return pending{}
 	case secret.Digest == "":
 		return pending{reason: SecretMissing}
+	case v.setBack(name, secret):
+		return pending{reason: SecretSettling, after: steadyAfter - v.steady(secret)}
 	case v.newToStale(name, secret) && byFiles && v.s.Driver == Polling:
 		return v.steadyFor(secret, v.o.Settle)
 	case v.edited(name):
@@ -67,10 +72,38 @@ func (v *view) awaits(name string, secret Secret) pending {
 		return v.agreedAndSteadyFor(name, v.o.Settle)
 	case !bySecret && (!byFiles || v.unsynced(name)):
 		return pending{}
-	case byFiles && v.setBack(name, secret):
-		return pending{reason: SecretSettling}
 	}
-	return v.agreedAndSteadyFor(name, sameValueAfter)
+	return v.agreedAndSteadyFor(name, v.sameValue(name))
+}
+
+// sameValue is how long a Secret must stay as it is until new content counts as the
+// same value. The polling driver writes none for a pod that it mounts, so where nobody
+// else has the content, that takes another look of it at one of them.
+func (v *view) sameValue(name string) time.Duration {
+	if v.s.Driver == Polling && !v.polled(name) {
+		return steadyAfter
+	}
+	return sameValueAfter
+}
+
+// polled reports whether the driver has brought new content to a running pod that
+// feeds the Secret, and so has compared the Secret with it.
+func (v *view) polled(name string) bool {
+	inherited := map[types.UID]bool{}
+	for _, p := range v.s.Pods {
+		for _, m := range p.Mounts {
+			if m.Status != nil && m.Status.Created.Before(p.Created) {
+				inherited[p.UID] = true // its first mount changed it too
+			}
+		}
+	}
+	for _, class := range v.s.Classes {
+		_, feeds := class.Synced[name]
+		if feeds && slices.ContainsFunc(class.Feeds, func(st Status) bool { return !st.unchanged() && !inherited[st.Owner] }) {
+			return true
+		}
+	}
+	return false
 }
 
 func (v *view) agreedAndSteadyFor(name string, d time.Duration) pending {
@@ -134,12 +167,15 @@ func (v *view) staleBySecret(name string) bool {
 	return slices.ContainsFunc(v.stale, func(p *judged) bool { return slices.Contains(p.staleSecrets, name) })
 }
 
-// setBack reports whether a Secret has changed since the statuses that feed it did,
-// and holds what was recorded before all the same: a pod that lagged behind put it
-// back. That it stays so does not make it the same value. A pod that holds the new
-// content will write it, or one that is made.
+// setBack reports whether a Secret holds what was answered before because a pod that
+// lagged behind wrote it back and is gone: it changed while the statuses that feed it
+// disagreed, and has not since they agree. That it stays so does not make it the new
+// content: a pod that holds that will write it, or one that is made.
 func (v *view) setBack(name string, secret Secret) bool {
-	return secret.Digest == v.base.Secrets[name].Digest && secret.Since.After(v.memory.secrets[name].left)
+	base, feeds := v.base.Secrets[name], v.memory.secrets[name]
+	meanwhile := secret.Since.After(feeds.left) && !secret.Since.After(feeds.since)
+	answered := secret.Digest == base.Digest || slices.Contains(base.Answered, secret.Digest)
+	return meanwhile && answered && v.steady(secret) < steadyAfter
 }
 
 // edited reports whether a Secret holds something else than recorded though the

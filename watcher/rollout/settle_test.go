@@ -138,6 +138,20 @@ func TestSettling(t *testing.T) {
 			s.Classes = map[string]Class{class: c}
 		}
 	}
+	// remade are pods that mounted v1 with the status of those before them, where the record says v2.
+	remade := func(driver Driver, others ...Status) State {
+		s := freshEnv(driver)
+		s.Baseline = ranOn("v2", at(time.Minute))
+		for i := range s.Pods {
+			st := s.Pods[i].Mounts[0].Status
+			st.Generation, st.Created, st.Changed = 2, t0.Add(-time.Hour), at(5*time.Second)
+		}
+		feed(&s)
+		c := s.Classes[class]
+		c.Feeds = append(c.Feeds, others...)
+		s.Classes[class] = c
+		return s
+	}
 	putBack := []moment{{sec, polls(1, "v2")}, {2 * sec, writes("B", 2*sec)}, {50 * sec, writes("A", 50*sec)}, {51 * sec, polls(2, "v2")}}
 	feedless := alone(freshEnv(Republishing))
 	feedless.Classes = nil
@@ -166,6 +180,38 @@ func TestSettling(t *testing.T) {
 		},
 		"polling: the Secret stays the same for long, and all agree": {
 			freshEnv(Polling), append([]moment{{sec, polls(2, "v2")}}, looks(11*sec)...),
+			outcome{Roll, ContentChanged, 0},
+		},
+		"polling: the Secret stays the same, and all agree on what they just mounted": {
+			remade(Polling), looks(230 * sec),
+			outcome{Wait, SecretSettling, 10 * sec},
+		},
+		"polling: the same, hidden": {
+			remade(Polling), append([]moment{{0, hidden}}, looks(230*sec)...),
+			outcome{Wait, SecretSettling, 10 * sec},
+		},
+		"polling: the same, and a pod of another workload just mounted it too": {
+			remade(Polling, *firstMount("api").Mounts[0].Status), looks(230 * sec),
+			outcome{Wait, SecretSettling, 10 * sec},
+		},
+		"polling: the same, and the driver has brought it to a pod of another workload": {
+			remade(Polling, *rotated("api", "v1", now).Mounts[0].Status), looks(10 * sec),
+			outcome{Roll, ContentChanged, 0},
+		},
+		"polling: the same, and the driver has brought something else to one that does not feed the Secret": {
+			func() State {
+				s := remade(Polling)
+				s.Classes["other"] = Class{Feeds: []Status{*rotated("api", "v1", now).Mounts[0].Status}}
+				return s
+			}(), looks(230 * sec),
+			outcome{Wait, SecretSettling, 10 * sec},
+		},
+		"polling: the same, and the Secret is written": {
+			remade(Polling), append([]moment{{90 * sec, writes("B", 90*sec)}}, looks(92*sec)...),
+			outcome{Roll, ContentChanged, 0},
+		},
+		"republishing: the Secret stays the same, and all agree on what they just mounted": {
+			remade(Republishing), looks(10 * sec),
 			outcome{Roll, ContentChanged, 0},
 		},
 		"polling: a consumer of the Secret alone waits for all that feed it": {
@@ -248,9 +294,9 @@ func TestSettling(t *testing.T) {
 			freshEnv(Republishing), []moment{{sec, polls(2, "v2")}, {10 * sec, writes("B", 10*sec)}, {11 * sec, func(*State) {}}},
 			outcome{Wait, SecretSettling, sec},
 		},
-		"republishing: the Secret is put back when all have agreed for long": {
-			freshEnv(Republishing), []moment{{sec, polls(2, "v2")}, {5 * sec, writes("B", 5*sec)}, {6 * sec, writes("A", 6*sec)}, {17 * sec, func(*State) {}}},
-			outcome{Wait, SecretSettling, 224 * sec},
+		"republishing: the same value, all have agreed for long, but the Secret came back just now": {
+			freshEnv(Republishing), []moment{{sec, polls(2, "v2")}, {5 * sec, writes("B", 5*sec)}, {6 * sec, writes("A", 6*sec)}, {12 * sec, func(*State) {}}},
+			outcome{Wait, SecretSettling, 4 * sec},
 		},
 		"republishing: the cap is near": {
 			freshEnv(Republishing), append([]moment{{sec, polls(1, "v2")}}, looks(240*sec)...),
