@@ -76,6 +76,12 @@ func (w *world) do(s step) {
 			w.crash(p)
 			w.disturbed(wl)
 		}
+	case "crash loop":
+		if p := wl.pick(s.b); p != nil {
+			p.crashing = w.now + w.between(time.Minute, 20*time.Minute)
+			w.crash(p)
+			w.disturbed(wl)
+		}
 	case "evict":
 		if p := wl.pick(s.b); p != nil {
 			w.deletePod(p)
@@ -107,8 +113,11 @@ func (w *world) do(s step) {
 		w.logf("%s scaled to %d", wl.name, wl.replicas)
 		w.change(wl)
 		w.disturbed(wl)
-	case "image":
-		w.logf("%s gets another image", wl.name)
+	case "image", "image that crashes":
+		w.logf("%s gets another %s", wl.name, s.kind)
+		if s.kind == "image that crashes" {
+			wl.crashing = w.now + w.between(time.Minute, 20*time.Minute)
+		}
 		wl.past = append(wl.past, wl.template)
 		wl.template.image++
 		w.change(wl)
@@ -252,7 +261,9 @@ func newWorld(seed uint64, tracing bool) *world {
 		w.classes = append(w.classes, w.newClass(i))
 	}
 	for i := range 1 + rng.IntN(3) {
-		w.workloads = append(w.workloads, w.newWorkload(i))
+		wl := w.newWorkload(i)
+		wl.inits = rng.IntN(6) == 0
+		w.workloads = append(w.workloads, wl)
 	}
 	w.startWatcher()
 	for _, wl := range w.workloads {
@@ -415,6 +426,11 @@ func (w *world) doubtful(p *simPod) bool {
 		if unseen && len(s.switched) > 1 {
 			return true
 		}
+		// A change that nobody saw hides those before it.
+		again := slices.ContainsFunc(s.switched, func(t time.Duration) bool { return t > p.started && t < w.watcher.since })
+		if again && !w.recordedSecret(p, name) {
+			return true
+		}
 	}
 	return false
 }
@@ -423,7 +439,15 @@ func (w *world) doubtful(p *simPod) bool {
 // certain: then no change there and back that nobody saw may roll it.
 func (w *world) recorded(p *simPod, class string) bool {
 	b := w.watcher.read[p.w.uid]
-	return b.Stamp == p.template.stamp && b.Classes[class].Since.After(t0.Add(p.started+121*time.Second))
+	c := b.Classes[class]
+	return b.Stamp == p.template.stamp && p.ordinal >= c.From && c.Since.After(t0.Add(p.started+121*time.Second))
+}
+
+// recordedSecret is the same of a Secret.
+func (w *world) recordedSecret(p *simPod, name string) bool {
+	b := w.watcher.read[p.w.uid]
+	s := b.Secrets[name]
+	return b.Stamp == p.template.stamp && p.ordinal >= s.From && !s.Unsettled && s.Since.After(t0.Add(p.started+121*time.Second))
 }
 
 // checkUpToDate is invariant 2 at every step: nothing that the driver brought to
@@ -615,7 +639,7 @@ func randomSteps(rng *rand.Rand, n int, gap func() time.Duration, kinds ...strin
 
 var everything = []string{
 	"rotate", "rotate", "rotate", "rotate to the same value", "rotate while patches are refused", "roll back", "there and back",
-	"there and back unseen", "crash", "crash", "evict", "unready", "lag", "scale", "image", "replace", "undo", "pause",
+	"there and back unseen", "crash", "crash", "crash loop", "evict", "unready", "lag", "scale", "image", "image that crashes", "replace", "undo", "pause",
 	"move partition", "refuse patches", "restart watcher", "restart watcher", "change leader", "end after next patch", "delete Secret", "delete statuses",
 }
 
@@ -748,5 +772,5 @@ func TestRotationsAndFaults(t *testing.T) {
 }
 
 func TestAnythingGoes(t *testing.T) {
-	anythingGoes.run(t, 0.4, append(slices.Concat(faults, everything), "scale to zero", "scaled up", "scaled down", "pod crashed", "status inherited", "status re-created")...)
+	anythingGoes.run(t, 0.4, append(slices.Concat(faults, everything), "scale to zero", "scaled up", "scaled down", "pod crashed", "pod crashed again", "init container failed", "status inherited", "status re-created")...)
 }

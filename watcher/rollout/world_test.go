@@ -97,13 +97,16 @@ type simPod struct {
 	files      map[string]map[string]object // class, id
 	status     map[string]*simStatus
 	running    bool
+	reads      bool // its init containers run
 	started    time.Duration
 	startFiles map[string]map[string]string // class, id: version, at the start
 	startEnv   map[string]string            // Secret: digest, at the start
 	riddle     bool                         // the limits of what can be told, see where it is set
-	unseen     bool                         // started while the watcher was down
+	unseen     bool                         // no watcher saw its start
 	failing    time.Duration                // its remounts fail until then
 	unready    time.Duration                // its probe fails until then
+	crashing   time.Duration                // its containers crash soon after each start until then
+	backoff    time.Duration                // after the last crash
 	told       bool                         // people were told that it is left on old content
 }
 
@@ -119,6 +122,7 @@ type simWorkload struct {
 	kind                  string
 	mounts                []string // classes, twice for a class in two volumes
 	consumes              map[string]Secret
+	inits                 bool // init containers alone take content
 	replicas              int32
 	template              template
 	past                  []template
@@ -133,6 +137,7 @@ type simWorkload struct {
 	settled               template // of a StatefulSet: what pods below its partition are made from
 	pods                  []*simPod
 	refuse                time.Duration // patches fail until then
+	crashing              time.Duration // pods that are made until then crash
 	queued                bool
 	capped                int
 	alarm                 int
@@ -317,7 +322,7 @@ func (w *world) writeStatus(p *simPod, class string, target bool) {
 			w.happens("status re-created")
 		}
 		// Within the skew of the start nobody can tell a re-created status from the first one.
-		p.riddle = p.riddle || p.running && w.now-p.started < 121*time.Second
+		p.riddle = p.riddle || (p.running || p.reads) && w.now-p.started < 121*time.Second
 		p.status[class] = &simStatus{generation: 1, created: w.now, changed: w.now, owner: p.uid, versions: versions, changes: []time.Duration{w.now}}
 	case target || st.owner != p.uid || !maps.Equal(st.versions, versions):
 		st.generation++
@@ -437,7 +442,7 @@ func (w *world) createPod(wl *simWorkload, name string, ordinal int32, of templa
 	w.uids++
 	p := &simPod{
 		w: wl, name: name, uid: types.UID(fmt.Sprintf("pod-%d", w.uids)), node: w.rng.IntN(len(w.skews)), ordinal: ordinal,
-		created: w.now, template: of, files: map[string]map[string]object{}, status: map[string]*simStatus{},
+		created: w.now, template: of, crashing: wl.crashing, files: map[string]map[string]object{}, status: map[string]*simStatus{},
 	}
 	wl.pods = append(wl.pods, p)
 	w.touch(wl)
@@ -455,7 +460,7 @@ func (w *world) start(p *simPod) {
 			return
 		}
 	}
-	p.running, p.started, p.unseen = true, w.now, !w.watcher.up
+	p.started = w.now
 	p.startFiles, p.startEnv = map[string]map[string]string{}, map[string]string{}
 	for class, files := range p.files {
 		p.startFiles[class] = versionsIn(files)
@@ -464,19 +469,66 @@ func (w *world) start(p *simPod) {
 		p.startEnv[name] = digestOf(w.secrets[name].values)
 	}
 	w.logf("%s %s started with %v, env %v (stamp %q)", p.name, p.uid, p.startFiles, p.startEnv, p.template.stamp)
-	w.touch(p.w)
-	w.after(time.Second, func() { w.touch(p.w); w.control(p.w) })
+	if p.reads = p.w.inits; p.reads {
+		w.after(w.between(300*time.Millisecond, time.Minute), func() { w.endInit(p) })
+		return
+	}
+	w.runs(p)
 }
 
+// endInit is the end of the init containers: what they read is seen only then.
+func (w *world) endInit(p *simPod) {
+	p.reads = false
+	if w.now < p.crashing {
+		w.happens("init container failed")
+		w.after(w.backoff(p), func() { w.start(p) })
+		return
+	}
+	w.runs(p)
+}
+
+// runs is seen of a pod whose containers run.
+func (w *world) runs(p *simPod) {
+	if p.finished {
+		return
+	}
+	p.running = true
+	p.unseen = !w.watcher.up || w.watcher.since > p.started
+	w.touch(p.w)
+	w.after(time.Second, func() { w.touch(p.w); w.control(p.w) })
+	if w.now < p.crashing {
+		w.after(w.between(200*time.Millisecond, 5*time.Second), func() { w.crash(p) })
+	}
+}
+
+// crash starts the pod's containers again. What its init containers read stays as it is.
 func (w *world) crash(p *simPod) {
 	if p.finished || !p.running {
 		return
 	}
 	w.logf("%s crashes", p.name)
 	w.happens("pod crashed")
-	p.running = false
+	again, backoff := w.start, w.backoff(p)
+	if p.w.inits {
+		again, p.unready = w.runs, max(p.unready, w.now+backoff)
+	} else {
+		p.running = false
+	}
 	w.touch(p.w)
-	w.after(w.between(time.Second, 40*time.Second), func() { w.start(p) })
+	w.after(backoff, func() { again(p) })
+}
+
+// backoff is how long kubelet waits before it starts a container again.
+func (w *world) backoff(p *simPod) time.Duration {
+	if w.now >= p.crashing {
+		p.backoff = 0
+		return w.between(time.Second, 40*time.Second)
+	}
+	if p.backoff > 0 {
+		w.happens("pod crashed again")
+	}
+	p.backoff = min(max(10*time.Second, 2*p.backoff), 5*time.Minute)
+	return p.backoff
 }
 
 func (w *world) deletePod(p *simPod) {
