@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 
 	"keyroll.dev/internal/annotation"
@@ -168,6 +169,23 @@ func with(m map[string]string, key, value string) map[string]string {
 	return m
 }
 
+// replace is kubectl replace, which reads the version that it is to replace and
+// does not try again when a controller has written another one meanwhile, as a
+// Deployment's does of each pod that ends.
+func (s *story) replace(manifest *unstructured.Unstructured) {
+	s.t.Helper()
+	eventually(s.t, "kubectl replaces the object", func(context.Context) string {
+		p := s.try(manifest, "replace", "-f", "-")
+		switch {
+		case p.err == nil:
+			return ""
+		case !strings.Contains(p.errs, "(Conflict)"):
+			s.t.Fatalf("kubectl replace: %v: %s", p.err, p.errs)
+		}
+		return p.errs
+	})
+}
+
 // TestInjectReplace replaces the whole object by its manifest, as kubectl
 // replace and helm upgrade --force do. The stamp is not in the manifest.
 func TestInjectReplace(t *testing.T) {
@@ -180,13 +198,13 @@ func TestInjectReplace(t *testing.T) {
 
 	// A Deployment's generation also counts changes of its own annotations, such
 	// as the loss of those that its controller writes.
-	s.do(manifest, "replace", "-f", "-")
+	s.replace(manifest)
 	rolled := rollouts{Generation: 3, ReplicaSets: 2}
 	s.wantRollouts("after the same manifest", rolled)
 	s.wantStamp("after the same manifest", stamp)
 
 	manifest = deployment.withImage(manifest, "shop/app:2")
-	s.do(manifest, "replace", "-f", "-")
+	s.replace(manifest)
 	eventually(t, "the new image runs", s.upToDate)
 	quiet(t)
 	s.wantRollouts("after a new image", rolled.and(1))
@@ -202,7 +220,7 @@ func TestInjectReplace(t *testing.T) {
 	s.wantRollouts("after another object of the same name", rollouts{Generation: 1, ReplicaSets: 1})
 
 	// The annotations that kubectl annotate put there are not in this manifest.
-	s.do(deployment.object(nil, nil), "replace", "-f", "-")
+	s.replace(deployment.object(nil, nil))
 	s.wantTemplate(deployment, nil)
 	eventually(t, "plain pods run", s.run(deployment.pods, plain))
 }
