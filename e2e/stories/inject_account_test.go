@@ -139,6 +139,7 @@ func TestInjectMountableSecrets(t *testing.T) {
 		}},
 		Secrets: []corev1.ObjectReference{{Name: "listed"}},
 	})
+	s.heard(strict, clientID)
 	create := func(more map[string]string) error {
 		pod := s.pod(appName)
 		pod.Annotations = merge(map[string]string{annotation.Objects: "db-password", annotation.ServiceAccount: strict}, more)
@@ -210,6 +211,7 @@ func TestInjectExplicitAccount(t *testing.T) {
 	s.account(&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{
 		Name: "other", Annotations: map[string]string{annotation.IdentityClientID: otherClient},
 	}})
+	s.heard("other", otherClient)
 	create := func(accountName string, annotations map[string]string) (*corev1.Pod, error) {
 		pod := s.pod(appName)
 		pod.Annotations, pod.Spec.ServiceAccountName = annotations, accountName

@@ -133,8 +133,14 @@ func (s *story) annotateAccount(annotations map[string]string) {
 func TestInjectPrintedWarnings(t *testing.T) {
 	t.Parallel()
 	s := prepare(t, "printed-warnings", func(n *corev1.Namespace) { delete(n.Labels, annotation.InjectionLabel) })
-	warned := s.do(deployment.object(asks, nil), "apply", "-f", "-").errs
 	const unlabelled = `Warning: namespace "printed-warnings" is not labelled keyroll.dev/injection=enabled, so nothing is injected into these pods`
+	eventually(t, "the webhook knows the namespace", func(context.Context) string {
+		if warned := s.do(deployment.object(asks, nil), "apply", "--dry-run=server", "-f", "-").errs; !containsLine(warned, unlabelled) {
+			return "kubectl printed: " + warned
+		}
+		return ""
+	})
+	warned := s.do(deployment.object(asks, nil), "apply", "-f", "-").errs
 	if got := strings.TrimSpace(warned); got != unlabelled {
 		t.Errorf("kubectl apply printed\n%s\nwant\n%s", got, unlabelled)
 	}

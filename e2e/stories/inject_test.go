@@ -17,6 +17,7 @@ import (
 	"k8s.io/client-go/dynamic"
 
 	"keyroll.dev/internal/annotation"
+	"keyroll.dev/internal/dependency"
 )
 
 // prepare is begin without kubectl, for the many small stories of injection.
@@ -46,7 +47,35 @@ func prepare(t *testing.T, ns string, change ...func(*corev1.Namespace)) *story 
 		_, err := s.Client().CoreV1().ServiceAccounts(s.ns).Get(ctx, "default", metav1.GetOptions{})
 		return text(err)
 	})
+	if namespace.Labels[annotation.InjectionLabel] == annotation.InjectionEnabled {
+		s.heard(account, s.Identity.ClientID)
+	}
 	return s
+}
+
+// heard waits until the webhook knows a ServiceAccount of the namespace by its
+// client id. Its caches follow the API server's, and an answer waits for them,
+// but not for as long as a busy machine may take.
+func (s *story) heard(account, client string) {
+	s.t.Helper()
+	pod := s.pod("heard")
+	pod.Annotations = map[string]string{annotation.Objects: "db-password", annotation.ServiceAccount: account}
+	eventually(s.t, "the webhook knows ServiceAccount "+account, func(ctx context.Context) string {
+		got, err := s.Client().CoreV1().Pods(s.ns).Create(ctx, pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		if err != nil {
+			for _, unheard := range []string{"is not known here yet", "does not exist", "error looking up service account"} {
+				if strings.Contains(err.Error(), unheard) {
+					return err.Error()
+				}
+			}
+			return "" // what else is refused is the story's business
+		}
+		record, err := dependency.Decode(got.Annotations[annotation.Dependencies])
+		if err != nil || record.ClientID != client {
+			return fmt.Sprintf("client id %q (%v)", record.ClientID, err)
+		}
+		return ""
+	})
 }
 
 func (s *story) account(a *corev1.ServiceAccount) {

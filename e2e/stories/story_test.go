@@ -47,6 +47,7 @@ func begin(t *testing.T, ns string) *story {
 	s.allow()
 	s.rotate("db-username")
 	s.rotate("db-password")
+	s.heard(account, s.Identity.ClientID)
 	return s
 }
 
