@@ -4,7 +4,9 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -45,12 +47,20 @@ func (c *Cluster) Requests(since time.Time) (Requests, error) {
 		return nil, err
 	}
 	defer file.Close() //nolint:errcheck // only read
+	return readRequests(file, since)
+}
+
+func readRequests(log io.Reader, since time.Time) (Requests, error) {
 	var all Requests
-	lines := bufio.NewScanner(file)
-	const longest = 4 << 20
-	lines.Buffer(nil, longest)
-	for lines.Scan() {
-		r, err := parseRequest(lines.Bytes())
+	for lines := bufio.NewReader(log); ; {
+		line, err := lines.ReadBytes('\n')
+		switch {
+		case errors.Is(err, io.EOF):
+			return all, nil // a line without an end is still being written
+		case err != nil:
+			return nil, err
+		}
+		r, err := parseRequest(line)
 		switch {
 		case err != nil:
 			return nil, fmt.Errorf("audit log: %w", err)
@@ -58,7 +68,6 @@ func (c *Cluster) Requests(since time.Time) (Requests, error) {
 			all = append(all, r)
 		}
 	}
-	return all, lines.Err()
 }
 
 func parseRequest(line []byte) (Request, error) {

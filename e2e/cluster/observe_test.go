@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -21,6 +22,20 @@ func TestParseRequest(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" || err != nil {
 		t.Errorf("%v\n-want +got\n%s", err, diff)
+	}
+}
+
+func TestALineThatIsBeingWrittenIsNoRequestYet(t *testing.T) {
+	log := `{"verb":"get","requestReceivedTimestamp":"2026-01-02T03:04:04Z"}
+{"verb":"list","requestReceivedTimestamp":"2026-01-02T03:04:05Z"}
+{"verb":"patch","requestRece`
+	second := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	got, err := readRequests(strings.NewReader(log), second)
+	if diff := cmp.Diff(Requests{{Verb: "list", Received: second}}, got); diff != "" || err != nil {
+		t.Errorf("%v\n-want +got\n%s", err, diff)
+	}
+	if _, err := readRequests(strings.NewReader(log+"\n"), second); err == nil {
+		t.Error("a line that has ended and is no request was read")
 	}
 }
 
