@@ -28,8 +28,9 @@ const (
 	// probeTimeout is how long a probe may take.
 	probeTimeout = time.Second
 	// lateProbes is how many probes must be late, one after the other, until a
-	// replica counts as not ready: the failureThreshold of our Deployments.
-	lateProbes = 2
+	// replica counts as not ready: that takes as long as with the two of our
+	// Deployments, which are 5 seconds apart.
+	lateProbes = 4
 	// dialTimeout is as long as the API server waits for a webhook.
 	dialTimeout = 5 * time.Second
 )
