@@ -49,7 +49,7 @@ var FastWebhook = []string{"--linger=0s"}
 // FastWatcher shortens what a story would have to wait for: the lease of a
 // watcher that was killed, and the window that gathers what rotates together.
 var FastWatcher = []string{
-	"--lease-duration=5s", "--renew-deadline=4s", "--retry-period=500ms",
+	"--lease-duration=10s", "--renew-deadline=8s", "--retry-period=500ms",
 	"--settle=500ms", "--rotation-interval=2s",
 }
 

@@ -177,6 +177,7 @@ func TestRotation(t *testing.T) {
 // away has no watcher for as long as something else happens.
 func away(t *testing.T, while func()) {
 	t.Helper()
+	tend(t) // one that has just lost its lease would come back
 	if err := shared.StopWatcher(t.Context()); err != nil {
 		t.Fatal(err)
 	}
