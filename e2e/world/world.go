@@ -59,7 +59,7 @@ type Pace struct {
 
 // paceOf is the pace where the driver polls that often.
 func paceOf(poll time.Duration) Pace {
-	return Pace{Patience: 80*time.Second + 5*poll, Quiet: 3 * poll}
+	return Pace{Patience: 170*time.Second + 5*poll, Quiet: 3 * poll}
 }
 
 // TenantID and ClientID are those of the identity in a modelled world.
