@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
@@ -153,7 +154,7 @@ func heal(ctx context.Context, apply func(context.Context) error) error {
 		switch err := apply(ctx); {
 		case ctx.Err() != nil:
 			return nil
-		case err != nil:
+		case err != nil && !apierrors.IsConflict(err): // of many writers: its next turn comes soon
 			return err
 		}
 		select {

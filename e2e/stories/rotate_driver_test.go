@@ -9,6 +9,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"keyroll.dev/e2e/driver"
 )
@@ -89,13 +90,8 @@ func (w *target) lags(t *testing.T, pods int) {
 // scale changes the number of a Deployment's pods, which counts as no rollout.
 func (w *target) scale(t *testing.T, replicas int32) {
 	t.Helper()
-	scales := w.Client().AppsV1().Deployments(w.ns)
-	scale, err := scales.GetScale(t.Context(), w.name, metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	scale.Spec.Replicas = replicas
-	if _, err := scales.UpdateScale(t.Context(), w.name, scale, metav1.UpdateOptions{}); err != nil {
+	patch := fmt.Appendf(nil, `{"spec":{"replicas":%d}}`, replicas)
+	if _, err := w.Client().AppsV1().Deployments(w.ns).Patch(t.Context(), w.name, types.MergePatchType, patch, metav1.PatchOptions{}, "scale"); err != nil {
 		t.Fatal(err)
 	}
 	w.counted.Generation++
