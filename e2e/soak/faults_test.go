@@ -240,6 +240,9 @@ func TestAdmissionSurvives(t *testing.T) {
 	for _, f := range play {
 		s.moment = from
 		err := f.do(ctx, s)
+		if err == nil {
+			err = admittedSince(ctx, time.Now(), &pods, &fresh)
+		}
 		to := border(&pods, &fresh) // what a fault does to an attempt is not the fault before's
 		phases = append(phases, phase{fault: f, from: from, moment: s.moment, to: to})
 		from = to

@@ -35,6 +35,22 @@ func load(ctx context.Context, rate int, r *record, try func(context.Context) (o
 	}
 }
 
+// admittedSince waits until the newest attempt of each load, begun since then, was
+// admitted: what was hurt before has healed.
+func admittedSince(ctx context.Context, since time.Time, loads ...*record) error {
+	return until(ctx, "admissions afterwards", func() string {
+		for _, r := range loads {
+			switch newest := r.newest(); {
+			case newest.at.Before(since):
+				return "none has ended"
+			case newest.outcome != admitted:
+				return string(newest.outcome) + ": " + newest.why
+			}
+		}
+		return ""
+	})
+}
+
 // podCreator answers a function that creates one more pod of the namespace.
 func podCreator(t *testing.T, ns string) func(context.Context) (outcome, string) {
 	t.Helper()

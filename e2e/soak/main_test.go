@@ -91,7 +91,7 @@ func injected(pod *corev1.Pod) string {
 
 // until waits for what is lacking to be "".
 func until(ctx context.Context, what string, lacking func() string) error {
-	const patience, poll = time.Minute, 20 * time.Millisecond
+	const patience, poll = 3 * time.Minute, 20 * time.Millisecond
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {

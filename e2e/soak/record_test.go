@@ -62,6 +62,19 @@ func (r *record) add(a attempt) {
 	r.all = append(r.all, a)
 }
 
+// newest is the attempt that began last, of those that have ended.
+func (r *record) newest() attempt {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var newest attempt
+	for _, a := range r.all {
+		if a.at.After(newest.at) {
+			newest = a
+		}
+	}
+	return newest
+}
+
 // between are the attempts that began in that time.
 func (r *record) between(from, to time.Time) attempts {
 	r.mu.Lock()
