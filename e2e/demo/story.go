@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"keyroll.dev/e2e/vault"
@@ -49,10 +50,32 @@ func prepare(ctx context.Context, s *stage) error {
 
 func label(ctx context.Context, s *stage) error {
 	s.say("Label the namespace, name the vault")
-	return s.commands(ctx,
+	if err := s.commands(ctx,
 		"label namespace "+namespace+" keyroll.dev/injection=enabled",
 		"annotate namespace "+namespace+" keyroll.dev/vault="+vaultName,
-	)
+	); err != nil {
+		return err
+	}
+	return s.wait(ctx, "the webhook has heard of it", func() string { return s.deaf(ctx) })
+}
+
+// deaf tells why a pod that asks would not be injected yet, "" if it would: on a
+// busy machine what is known of the namespace comes to the webhook a moment late.
+func (s *stage) deaf(ctx context.Context) string {
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: "asks", Annotations: map[string]string{
+			"keyroll.dev/objects": "db-username", "keyroll.dev/service-account": "web",
+		}},
+		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "shop/web:1"}}},
+	}
+	shown, err := s.world.Client().CoreV1().Pods(namespace).Create(ctx, pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+	switch {
+	case err != nil:
+		return err.Error()
+	case shown.Labels["keyroll.dev/injected"] != "true":
+		return "it injects nothing"
+	}
+	return ""
 }
 
 func annotate(ctx context.Context, s *stage) error {
