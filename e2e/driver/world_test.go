@@ -70,7 +70,7 @@ func newWorld(t *testing.T, tweak func(*Config)) *world {
 
 // clean removes the namespace's pods, so that the next test's driver does not meet them.
 func (w *world) clean() {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	if w.t.Failed() {
 		w.dump(ctx)
@@ -122,7 +122,7 @@ func namespaceName(t *testing.T) string {
 // until waits for ok, which says what it still waits for.
 func (w *world) until(what string, ok func() string) {
 	w.t.Helper()
-	const patience = 40 * time.Second
+	const patience = 2 * time.Minute
 	lacks := ""
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if lacks = ok(); lacks == "" {
