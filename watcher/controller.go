@@ -409,7 +409,7 @@ func (c *Controller) besideReloader(now time.Time, w *workload, n *note) {
 	if wait > 0 {
 		c.workloads.AddAfter(w.key(), wait)
 	}
-	if n.rolledByReloader(w) && c.caches.rolls(w) {
+	if n.rolledByReloader(w, func() map[string]bool { return c.caches.rolledFor(w) }) {
 		c.tell.reloaderActive(w)
 	}
 }

@@ -127,16 +127,31 @@ func (i interest) restartOn(name string) bool {
 	return slices.Contains(i.w.settings.RestartOn.Secrets, name)
 }
 
-// rolls reports whether a rotation of anything would roll the workload.
-func (c *caches) rolls(w *workload) bool {
+// rolledFor answers what the rotation of anything that rolls the workload would
+// change, as Reloader's traces call it: Secrets, and classes with the Secrets that
+// they fill. Nothing where nothing rolls it.
+func (c *caches) rolledFor(w *workload) map[string]bool {
+	things := map[string]bool{}
 	if w.fixed || w.settings.RestartNever {
-		return false
+		return things
 	}
 	i := c.interestOf(w)
-	return len(i.asked) > 0 || slices.ContainsFunc(c.podsOf(w), func(p *pod) bool {
+	for name := range i.asked {
+		things[reloader.Variable(reloader.KindSecret, name)] = true
+	}
+	for _, p := range c.podsOf(w) {
 		told := i.of(p)
-		return len(told.classes)+len(told.secrets) > 0
-	})
+		for name := range told.secrets {
+			things[reloader.Variable(reloader.KindSecret, name)] = true
+		}
+		for _, name := range told.classes {
+			things[reloader.Variable(reloader.KindClass, name)] = true
+			for secret := range c.fills(p.Namespace, name) {
+				things[reloader.Variable(reloader.KindSecret, secret)] = true
+			}
+		}
+	}
+	return things
 }
 
 // usedBy reports whether Reloader's annotations ask for a Secret that the pod takes from.

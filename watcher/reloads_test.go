@@ -151,7 +151,7 @@ func TestGatherByReloadersAnnotations(t *testing.T) {
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("(-want +got)\n%s", diff)
 			}
-			if got, want := c.rolls(w), test.want.Mounts != nil || test.want.Secrets != nil; got != want {
+			if got, want := len(c.rolledFor(w)) > 0, test.want.Mounts != nil || test.want.Secrets != nil; got != want {
 				t.Errorf("rolls: %t, want %t", got, want)
 			}
 		})
@@ -316,14 +316,18 @@ func TestRollByReloadersAnnotations(t *testing.T) {
 }
 
 func TestReloaderBesideUs(t *testing.T) {
-	env := func(value string) func(*appsv1.Deployment) {
+	env := func(name, value string) func(*appsv1.Deployment) {
 		return func(d *appsv1.Deployment) {
-			d.Spec.Template.Spec.Containers = []corev1.Container{{Name: "app", Env: []corev1.EnvVar{{Name: "STAKATER_FILES_SECRETPROVIDERCLASS", Value: value}}}}
+			d.Spec.Template.Spec.Containers = []corev1.Container{{Name: "app", Env: []corev1.EnvVar{{Name: name, Value: value}}}}
 		}
 	}
-	lastReloaded := func(d *appsv1.Deployment) {
-		d.Spec.Template.Annotations = map[string]string{reloader.LastReloadedFrom: `{"name":"files"}`}
+	files := func(value string) func(*appsv1.Deployment) { return env("STAKATER_FILES_SECRETPROVIDERCLASS", value) }
+	last := func(text string) func(*appsv1.Deployment) {
+		return func(d *appsv1.Deployment) {
+			d.Spec.Template.Annotations = map[string]string{reloader.LastReloadedFrom: text}
+		}
 	}
+	follows := []string{reloader.ClassReload, "files"}
 	none := func(*appsv1.Deployment) {}
 	tests := map[string]struct {
 		annotations   []string
@@ -331,14 +335,18 @@ func TestReloaderBesideUs(t *testing.T) {
 		manager       string
 		want          bool
 	}{
-		"a variable that it sets":             {[]string{reloader.ClassReload, "files"}, none, env("1"), "x", true},
-		"a variable that it sets anew":        {[]string{reloader.ClassReload, "files"}, env("1"), env("2"), "x", true},
-		"the annotation that it writes":       {[]string{reloader.ClassReload, "files"}, none, lastReloaded, "x", true},
-		"its name in managedFields":           {[]string{reloader.ClassReload, "files"}, none, func(d *appsv1.Deployment) { d.Spec.Template.Annotations = map[string]string{"a": "b"} }, reloaderManager, true},
-		"traces from long ago":                {[]string{reloader.ClassReload, "files"}, env("1"), func(d *appsv1.Deployment) { d.Labels = map[string]string{"a": "b"} }, "x", false},
-		"traces that somebody wipes":          {[]string{reloader.ClassReload, "files"}, env("1"), func(d *appsv1.Deployment) { d.Spec.Template.Spec.Containers = nil }, "x", false},
-		"a workload that is Reloader's alone": {nil, none, env("1"), "x", false},
-		"another's change":                    {[]string{reloader.ClassReload, "files"}, none, func(d *appsv1.Deployment) { d.Spec.Template.Labels = map[string]string{"a": "b"} }, "x", false},
+		"a variable that it sets":                        {follows, none, files("1"), "x", true},
+		"a variable that it sets anew":                   {follows, files("1"), files("2"), "x", true},
+		"a variable for the Secret that our class fills": {follows, none, env("STAKATER_APP_SECRETS_SECRET", "1"), reloaderManager, true},
+		"the annotation that it writes":                  {follows, none, last(`{"type":"SECRETPROVIDERCLASS","name":"files"}`), "x", true},
+		"its name in managedFields":                      {follows, none, func(d *appsv1.Deployment) { d.Spec.Paused = true }, reloaderManager, true},
+		"traces from long ago":                           {follows, files("1"), func(d *appsv1.Deployment) { d.Labels = map[string]string{"a": "b"} }, "x", false},
+		"traces that somebody wipes":                     {follows, files("1"), func(d *appsv1.Deployment) { d.Spec.Template.Spec.Containers = nil }, "x", false},
+		"a workload that is Reloader's alone":            {nil, none, files("1"), "x", false},
+		"another's change":                               {follows, none, func(d *appsv1.Deployment) { d.Spec.Template.Labels = map[string]string{"a": "b"} }, "x", false},
+		"its work for a ConfigMap":                       {follows, files("1"), env("STAKATER_FILES_CONFIGMAP", "1"), reloaderManager, false},
+		"its work for a Secret of others":                {follows, none, env("STAKATER_BY_HAND_SECRET", "1"), reloaderManager, false},
+		"its work for a ConfigMap, by annotation":        {follows, last(`{"type":"SECRETPROVIDERCLASS","name":"files"}`), last(`{"type":"CONFIGMAP","name":"files"}`), reloaderManager, false},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

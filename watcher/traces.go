@@ -2,7 +2,7 @@ package watcher
 
 import (
 	"hash/maphash"
-	"strings"
+	"maps"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -14,15 +14,11 @@ import (
 // reloaderManager is the field manager under which Reloader writes.
 const reloaderManager = "Reloader"
 
-// reloaderEnv begins the variables that Reloader adds to containers. Their
-// values are hashes of secrets without a key.
-const reloaderEnv = "STAKATER_"
-
 // traces is what Reloader has left in a workload. That it changes shows Reloader
 // at work; what it left before it was switched off stays, and means nothing.
 type traces struct {
-	written time.Time // its managedFields entry
-	mark    uint64    // of what it put into the pod template, 0 for nothing
+	written time.Time         // its managedFields entry
+	marks   map[string]uint64 // of what it put into the pod template, by the object that it rolled for
 }
 
 // traceSeed is new in each process, so that marks tell nothing outside of it.
@@ -30,35 +26,36 @@ var traceSeed = maphash.MakeSeed()
 
 func tracesOf(m *metav1.ObjectMeta, template *corev1.PodTemplateSpec) traces {
 	t := traces{written: writtenBy(m.ManagedFields, reloaderManager)}
-	add := func(where, what string) {
-		t.mark = maphash.Comparable(traceSeed, [3]any{t.mark, where, what})
-	}
-	if last, there := template.Annotations[reloader.LastReloadedFrom]; there {
-		add("", last)
-	}
-	for i := range template.Spec.Containers {
-		for _, env := range template.Spec.Containers[i].Env {
-			if strings.HasPrefix(env.Name, reloaderEnv) {
-				add(template.Spec.Containers[i].Name+"/"+env.Name, env.Value)
-			}
+	reloader.Traces(template, func(variable, written string) {
+		if t.marks == nil {
+			t.marks = map[string]uint64{}
 		}
-	}
+		t.marks[variable] = maphash.Comparable(traceSeed, [2]any{t.marks[variable], written})
+	})
 	return t
 }
 
 // rolledByReloader reports whether Reloader has written into the workload since
-// this process looked at it last.
-func (n *note) rolledByReloader(w *workload) bool {
+// this process looked at it last, for the sake of what counts as ours. Of a write
+// that left no trace in the template it is not known for what it was.
+func (n *note) rolledByReloader(w *workload, ours func() map[string]bool) bool {
 	before, now := n.traces, w.traces
 	n.traces = &now
-	if before == nil || *before == now {
+	if before == nil {
 		return false
 	}
-	if !now.written.IsZero() {
-		return now.written.After(before.written)
+	fresh := maps.Clone(now.marks) // traces that were wiped are no work of Reloader's
+	maps.DeleteFunc(fresh, func(variable string, mark uint64) bool { return before.marks[variable] == mark })
+	wrote := now.written.After(before.written)
+	if now.written.IsZero() { // somebody clears the managedFields
+		wrote = len(fresh) > 0
 	}
-	// Somebody clears the managedFields. Traces that were wiped are no work of Reloader's.
-	return now.mark != 0 && now.mark != before.mark
+	if !wrote {
+		return false
+	}
+	things := ours()
+	maps.DeleteFunc(fresh, func(variable string, _ uint64) bool { return !things[variable] })
+	return len(things) > 0 && (len(fresh) > 0 || maps.Equal(now.marks, before.marks))
 }
 
 // reloaderActive tells that two roll the same workload.
