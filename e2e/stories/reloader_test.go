@@ -1,24 +1,18 @@
 package stories
 
 import (
-	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
-	"math/big"
+	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
-	"time"
 
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"keyroll.dev/e2e/driver"
 	"keyroll.dev/internal/annotation"
@@ -28,57 +22,62 @@ import (
 // TestReloader moves people over who come from Reloader, with their YAML as it
 // is, in namespaces that nobody has labelled.
 func TestReloader(t *testing.T) {
+	needsModel(t, "issue certificates")
 	manifests := guide(t)
 	synced, files, after := reloads(t, "reload-synced"), reloads(t, "reload-files"), raise(t, "reload-after")
 	synced.apply(manifests[0])
 	files.apply(manifests[1])
 	after.apply(manifests[2])
+	auto := reloads(t, "reload-auto").deployedReloading(mountAndEnv, reloader.Auto, "true", reloader.ConfigMapReload, "app-config")
+	named := reloads(t, "reload-named").deployedReloading(mountAndEnv, reloader.SecretReload, "app-.*,by-hand,*-tls", reloader.ClassReload, "nothing")
 	untouched := fleet{reloads(t, "reload-not").deployedReloading(mountAndEnv)}
 	certificates := reloads(t, "reload-certificates")
-	f := fleet{
-		synced.target("Deployment", "web", bothInEnv),
-		files.target("Deployment", "web", nil),
+	guided := fleet{synced.target("Deployment", "web", bothInEnv), files.target("Deployment", "web", nil)}
+	f := append(guided[:2:2],
 		after.target("Deployment", "web", bothInEnv),
-		reloads(t, "reload-auto").deployedReloading(mountAndEnv, reloader.Auto, "true", reloader.ConfigMapReload, "app-config"),
-		reloads(t, "reload-two").deployedReloading(mountTwo, reloader.ClassAuto, "true"),
-		reloads(t, "reload-named").deployedReloading(mountAndEnv, reloader.SecretReload, "app-.*", reloader.ClassReload, "nothing"),
+		auto,
+		named,
+		reloads(t, "reload-two").deployedReloading(mountTwo, reloader.Auto, "true"),
+		reloads(t, "reload-injected").injectedByOthers(),
 		reloads(t, "reload-set").setReloading(),
 		reloads(t, "reload-daemon").daemonReloading(),
 		certificates.deployedWithCertificate(),
-	}
+	)
 	rotate := func() {
 		f.rotate("db-username", "db-password")
 		certificates.rotateCertificate()
 	}
-	all := append(append(fleet{}, f...), untouched...)
+	all := append(untouched[:1:1], f...)
 	all.settled(t, "deployed")
 	all.rolled(t, "a deployment rolls nothing by itself", 0)
-	f[3].told(t, "Deployment", appName, "ReloaderAnnotationNotHonored")
 
-	for _, generation := range []driver.Generation{driver.Polling, driver.Republishing} {
-		t.Run(generation.String(), func(t *testing.T) {
-			if generation != driver.Polling {
-				switchDriver(t, generation)
-			}
-			rotate()
-			f.settled(t, "rotated")
-			f.rolledSoFar(t, "one rollout", 1)
+	everyGeneration(t, func(t *testing.T, _ generation) {
+		rotate()
+		f.settled(t, "rotated")
+		f.rolledSoFar(t, "one rollout", 1)
 
-			rotate()
-			f.rolling(t)
-			shared.Watcher.Kill()
-			startWatcher(t)
-			f.settled(t, "rotated, and the watcher killed meanwhile")
-			f.rolled(t, "one rollout", 1)
-			untouched.rolledSoFar(t, "nobody asked for it", 0)
-		})
-	}
+		rotate()
+		f.rolling(t)
+		killWatcher(t)
+		startWatcher(t)
+		f.settled(t, "rotated, and the watcher killed meanwhile")
+		f.rolled(t, "one rollout", 1)
+		untouched.rolledSoFar(t, "nobody asked for it", 0)
+	})
 	certificates.wantPair(t)
+	t.Run("what is not honored is told", func(t *testing.T) {
+		auto.toldThat(t, "ReloaderAnnotationNotHonored", reloader.ConfigMapReload+": ConfigMaps are not followed")
+		named.toldThat(t, "ReloaderAnnotationNotHonored", `"*-tls" is no regular expression`, "by-hand is no Secret that the driver fills",
+			"the pods take from no SecretProviderClass nothing")
+	})
 	t.Run("Reloader at work beside", func(t *testing.T) {
-		f[:1].each(t, "it rolls", func(t *testing.T, w *target) { w.rollAsReloader(t) })
-		f[:1].settled(t, "its rollout")
-		f[:1].rolled(t, "no second one", 1)
-		f[0].told(t, "Deployment", "web", "ReloaderActive")
+		guided[0].rollAsReloader(t, byVariable)
+		guided[1].rollAsReloader(t, byAnnotation)
+		guided.settled(t, "its rollout")
+		guided.rolled(t, "no second one", 1)
+		for _, w := range guided {
+			w.told(t, w.kind, w.name, "ReloaderActive")
+		}
 	})
 }
 
@@ -145,12 +144,21 @@ func mountAndEnv(s *story, d *appsv1.Deployment) (env map[string]string) {
 	return map[string]string{"DB_PASSWORD": "db-password"}
 }
 
-// mountTwo mounts two classes with an object each.
+// mountTwo mounts two classes, and reads the Secret that each fills.
 func mountTwo(s *story, d *appsv1.Deployment) (env map[string]string) {
-	s.class("of-username", map[string]any{"provider": "azure", "parameters": s.parameters("array:\n" + s.object("db-username", ""))})
-	s.class("of-password", map[string]any{"provider": "azure", "parameters": s.parameters("array:\n" + s.object("db-password", ""))})
-	mountPlainly(d, "of-username", "of-password")
-	return nil
+	env = map[string]string{"DB_USERNAME": "db-username", "DB_PASSWORD": "db-password"}
+	mountPlainly(d, "db-username", "db-password")
+	for variable, object := range env {
+		s.class(object, map[string]any{
+			"provider": "azure", "parameters": s.parameters("array:\n" + s.object(object, "")),
+			"secretObjects": []any{map[string]any{
+				"secretName": "of-" + object, "type": "Opaque",
+				"data": []any{map[string]any{"objectName": object, "key": "value"}},
+			}},
+		})
+		readSecret(d, "of-"+object, variable, "value")
+	}
+	return env
 }
 
 // reloading is a Deployment with annotations of Reloader's, as key, value, ...
@@ -193,98 +201,93 @@ func (s *story) daemonReloading() *target {
 	return w
 }
 
-// deployedWithCertificate mounts a certificate as its leaf, its public key, and
-// the full chain with the private key, and has a Secret of it for TLS.
-func (s *story) deployedWithCertificate() *target {
+// injectedByOthers follows the classes that its pods mount. The template mounts
+// none: a policy of others adds the volume to the pods, where Reloader never looks.
+func (s *story) injectedByOthers() *target {
 	s.t.Helper()
-	s.rotateCertificate()
-	objects := "array:\n"
-	for _, kind := range []string{"cert", "key", "secret"} {
-		objects += "  - |\n    objectName: site\n    objectType: " + kind + "\n    objectAlias: site." + kind + "\n"
-	}
-	s.class("site", map[string]any{
-		"provider": "azure", "parameters": s.parameters(objects),
-		"secretObjects": []any{map[string]any{
-			"secretName": "site-tls", "type": "kubernetes.io/tls",
-			"data": []any{
-				map[string]any{"objectName": "site.secret", "key": "tls.crt"},
-				map[string]any{"objectName": "site.secret", "key": "tls.key"},
-			},
-		}},
-	})
-	d := s.deployment(appName, 2, map[string]string{reloader.ClassReload: "site", reloader.SecretAuto: "true"})
-	mountPlainly(d, "site")
-	pod := &d.Spec.Template.Spec
-	pod.Volumes = append(pod.Volumes, corev1.Volume{Name: "tls", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "site-tls"}}})
-	pod.Containers[0].VolumeMounts = append(pod.Containers[0].VolumeMounts, corev1.VolumeMount{Name: "tls", MountPath: "/etc/tls", ReadOnly: true})
+	s.class("app", map[string]any{"provider": "azure", "parameters": s.parameters("array:\n" + s.object("db-password", ""))})
+	s.mountAtAdmission("app")
+	d := s.deployment(appName, 2, map[string]string{reloader.ClassAuto: "true"})
+	d.Spec.Template.Spec.ServiceAccountName = account
 	s.create(d)
 	return s.target("Deployment", appName, nil)
 }
 
-// rotateCertificate issues the certificate anew, by an authority of its own.
-func (s *story) rotateCertificate() {
+// mountAtAdmission makes a policy that has all pods of the namespace mount the
+// class, and waits until it is in force.
+func (s *story) mountAtAdmission(class string) {
 	s.t.Helper()
-	check := func(err error) {
-		if err != nil {
-			s.t.Fatal(err)
+	policies, bindings := s.Client().AdmissionregistrationV1().MutatingAdmissionPolicies(), s.Client().AdmissionregistrationV1().MutatingAdmissionPolicyBindings()
+	policy := &admissionv1.MutatingAdmissionPolicy{
+		ObjectMeta: metav1.ObjectMeta{Name: "mount-" + s.ns},
+		Spec: admissionv1.MutatingAdmissionPolicySpec{
+			MatchConstraints: &admissionv1.MatchResources{ResourceRules: []admissionv1.NamedRuleWithOperations{{
+				RuleWithOperations: admissionv1.RuleWithOperations{
+					Operations: []admissionv1.OperationType{admissionv1.Create},
+					Rule:       admissionv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"pods"}},
+				},
+			}}},
+			ReinvocationPolicy: admissionv1.NeverReinvocationPolicy,
+			Mutations: []admissionv1.Mutation{{
+				PatchType: admissionv1.PatchTypeApplyConfiguration,
+				ApplyConfiguration: &admissionv1.ApplyConfiguration{Expression: fmt.Sprintf(`Object{spec: Object.spec{
+					volumes: [Object.spec.volumes{name: "files", csi: Object.spec.volumes.csi{
+						driver: %q, readOnly: true, volumeAttributes: {%q: %q}}}],
+					containers: [Object.spec.containers{name: "app", volumeMounts: [
+						Object.spec.containers.volumeMounts{name: "files", mountPath: "/mnt/files", readOnly: true}]}]}}`,
+					driver.Name, driver.ClassAttribute, class)},
+			}},
+		},
+	}
+	binding := &admissionv1.MutatingAdmissionPolicyBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: policy.Name},
+		Spec: admissionv1.MutatingAdmissionPolicyBindingSpec{
+			PolicyName:     policy.Name,
+			MatchResources: &admissionv1.MatchResources{NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"kubernetes.io/metadata.name": s.ns}}},
+		},
+	}
+	if _, err := policies.Create(s.t.Context(), policy, metav1.CreateOptions{}); err != nil {
+		s.t.Fatal(err)
+	}
+	if _, err := bindings.Create(s.t.Context(), binding, metav1.CreateOptions{}); err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() {
+		ctx := context.WithoutCancel(s.t.Context())
+		_ = bindings.Delete(ctx, policy.Name, metav1.DeleteOptions{})
+		_ = policies.Delete(ctx, policy.Name, metav1.DeleteOptions{})
+	})
+	eventually(s.t, "the policy is in force", func(ctx context.Context) string {
+		made, err := s.Client().CoreV1().Pods(s.ns).Create(ctx, s.pod("probe"), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		switch {
+		case err != nil:
+			return err.Error()
+		case !slices.ContainsFunc(made.Spec.Volumes, func(v corev1.Volume) bool { return v.CSI != nil }):
+			return "a pod would have no such volume"
 		}
-	}
-	encode := func(kind string, der []byte) string {
-		return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
-	}
-	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	check(err)
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	check(err)
-	ca := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "authority"}, NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}
-	caDER, err := x509.CreateCertificate(rand.Reader, ca, ca, caKey.Public(), caKey)
-	check(err)
-	leaf := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "site"}, NotAfter: time.Now().Add(time.Hour)}
-	leafDER, err := x509.CreateCertificate(rand.Reader, leaf, ca, key.Public(), caKey)
-	check(err)
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	check(err)
-	public, err := x509.MarshalPKIXPublicKey(key.Public())
-	check(err)
-	chain := encode("CERTIFICATE", leafDER) + encode("CERTIFICATE", caDER)
-	s.Vault.SetCertificate(s.vault, "site", encode("CERTIFICATE", leafDER), encode("PUBLIC KEY", public), encode("PRIVATE KEY", private)+chain)
+		return ""
+	})
 }
 
-// wantPair wants every container to have started with the newest certificate: in
-// the file of the chain, and in the Secret that fills its TLS volume.
-func (s *story) wantPair(t *testing.T) {
+// toldThat waits until Events of a reason on the workload have said all of that.
+func (w *target) toldThat(t *testing.T, reason string, texts ...string) {
 	t.Helper()
-	newest, _ := s.Vault.Newest(s.vault, "secret", "site")
-	holdings := s.Driver.Current(s.ns)
-	if len(holdings) == 0 {
-		t.Error("no container runs")
-	}
-	for _, h := range holdings {
-		if got := h.Start.Files["/mnt/site/site.secret"].Value; got != newest.Value {
-			t.Errorf("pod %s started with another chain than the vault's", h.Pod)
-		}
-		crt, key := h.Start.Files["/etc/tls/tls.crt"].Value, h.Start.Files["/etc/tls/tls.key"].Value
-		pair, err := tls.X509KeyPair([]byte(crt), []byte(key))
+	eventually(t, w.ns+" is told", func(ctx context.Context) string {
+		events, err := w.Client().CoreV1().Events(w.ns).List(ctx, metav1.ListOptions{})
 		if err != nil {
-			t.Errorf("pod %s: %v", h.Pod, err)
-			continue
+			return err.Error()
 		}
-		leaf, _ := pem.Decode([]byte(newest.Value[strings.Index(newest.Value, "-----BEGIN CERTIFICATE"):]))
-		if len(pair.Certificate) != 2 || !bytes.Equal(pair.Certificate[0], leaf.Bytes) {
-			t.Errorf("pod %s started with %d certificates in its Secret, want the newest and its authority's", h.Pod, len(pair.Certificate))
+		var told strings.Builder
+		for _, e := range events.Items {
+			if e.InvolvedObject.Kind == w.kind && e.InvolvedObject.Name == w.name && e.Reason == reason {
+				told.WriteString(e.Message + "\n")
+			}
 		}
-	}
-}
-
-// rollAsReloader writes into the template what Reloader writes.
-func (w *target) rollAsReloader(t *testing.T) {
-	t.Helper()
-	patch := `{"spec":{"template":{"spec":{"containers":[{"name":"app","env":[{"name":"STAKATER_APP_SECRETS_SECRET","value":"da39a3ee"}]}]}}}}`
-	if _, err := w.Kubectl(t.Context(), "patch", "deployment", w.name, "--namespace="+w.ns, "--field-manager=Reloader", "--patch="+patch); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "its rollout has started", func(ctx context.Context) string { return w.unrolled(t)(ctx) })
+		for _, text := range texts {
+			if !strings.Contains(told.String(), text) {
+				return fmt.Sprintf("not of %q, but of %q", text, told.String())
+			}
+		}
+		return ""
+	})
 }
