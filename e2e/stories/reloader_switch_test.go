@@ -70,7 +70,7 @@ func (s *story) filled(t *testing.T, secret, key, object string) {
 // the template, for a value that is always another.
 const (
 	byVariable   = `{"spec":{"template":{"spec":{"containers":[{"name":"app","env":[{"name":"STAKATER_APP_SECRETS_SECRET","value":"%d"}]}]}}}}`
-	byAnnotation = `{"spec":{"template":{"metadata":{"annotations":{"reloader.stakater.com/last-reloaded-from":"{\"name\":\"akv-app-secrets\",\"observedAt\":%d}"}}}}}`
+	byAnnotation = `{"spec":{"template":{"metadata":{"annotations":{"reloader.stakater.com/last-reloaded-from":"{\"type\":\"SECRETPROVIDERCLASS\",\"name\":\"akv-app-secrets\",\"observedAt\":%d}"}}}}}`
 )
 
 // rollAsReloader writes into the template what Reloader writes.
