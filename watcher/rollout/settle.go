@@ -86,24 +86,29 @@ func (v *view) sameValue(name string) time.Duration {
 	return sameValueAfter
 }
 
-// polled reports whether the driver has brought new content to a running pod that
-// feeds the Secret, and so has compared the Secret with it.
+// polled reports whether the driver has brought content to a running pod that feeds
+// the Secret, and so has compared the Secret with it.
 func (v *view) polled(name string) bool {
-	inherited := map[types.UID]bool{}
+	mounted := map[types.UID]bool{}
 	for _, p := range v.s.Pods {
-		for _, m := range p.Mounts {
-			if m.Status != nil && m.Status.Created.Before(p.Created) {
-				inherited[p.UID] = true // its first mount changed it too
-			}
-		}
+		mounted[p.UID] = slices.ContainsFunc(p.Mounts, func(m Mount) bool { return v.justMounted(p, m.Status) })
 	}
 	for _, class := range v.s.Classes {
 		_, feeds := class.Synced[name]
-		if feeds && slices.ContainsFunc(class.Feeds, func(st Status) bool { return !st.unchanged() && !inherited[st.Owner] }) {
+		if feeds && slices.ContainsFunc(class.Feeds, func(st Status) bool { return !st.unchanged() && !mounted[st.Owner] }) {
 			return true
 		}
 	}
 	return false
+}
+
+// justMounted reports whether a status that a pod inherited may have changed for its
+// first mount alone.
+func (v *view) justMounted(p Pod, st *Status) bool {
+	if st == nil || !st.Created.Before(p.Created) {
+		return false
+	}
+	return p.Started.IsZero() || !st.Changed.After(p.Started.Add(v.o.ClockSkew))
 }
 
 func (v *view) agreedAndSteadyFor(name string, d time.Duration) pending {

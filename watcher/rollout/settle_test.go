@@ -198,6 +198,23 @@ func TestSettling(t *testing.T) {
 			remade(Polling, *rotated("api", "v1", now).Mounts[0].Status), looks(10 * sec),
 			outcome{Roll, ContentChanged, 0},
 		},
+		"polling: the same, and the driver has looked at one of them since": {
+			func() State {
+				s := remade(Polling)
+				s.Pods[0].Mounts[0].Status.Changed = at(65*time.Second + 1)
+				feed(&s)
+				return s
+			}(), looks(10 * sec),
+			outcome{Roll, ContentChanged, 0},
+		},
+		"polling: the same, and one of them is still to start": {
+			func() State {
+				s := remade(Polling)
+				s.Pods[1].Started = time.Time{}
+				return s
+			}(), looks(230 * sec),
+			outcome{Wait, SecretSettling, 10 * sec},
+		},
 		"polling: the same, and the driver has brought something else to one that does not feed the Secret": {
 			func() State {
 				s := remade(Polling)
