@@ -179,3 +179,30 @@ func TestEverythingSetsWhatIsEmpty(t *testing.T) {
 		}
 	}
 }
+
+// Documentation outlives the values that it names.
+func TestDocsNameValuesThatThereAre(t *testing.T) {
+	files, err := filepath.Glob("../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := slices.Sorted(maps.Keys(chartSchema(t).leafs("")))
+	named := regexp.MustCompile("(?:`|--set )((?:watcher|webhook|certificates|networkPolicy)[.][A-Za-z.]+)")
+	count := 0
+	for _, file := range append(files, "../README.md") {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, match := range named.FindAllStringSubmatch(string(text), -1) {
+			count++
+			value := "." + match[1]
+			if !slices.ContainsFunc(known, func(leaf string) bool { return leaf == value || strings.HasPrefix(leaf, value+".") }) {
+				t.Errorf("%s names the value %s, which the chart does not have", file, match[1])
+			}
+		}
+	}
+	if count < 10 {
+		t.Errorf("only %d values are named: is this still how?", count)
+	}
+}

@@ -5,10 +5,14 @@ import (
 	goparser "go/parser"
 	"go/token"
 	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"keyroll.dev/internal/document"
 )
 
 const docs = "../../docs/migrate-from-reloader.md"
@@ -57,5 +61,28 @@ func TestTheTableHasEveryConstant(t *testing.T) {
 	}
 	if len(seen) != constants {
 		t.Errorf("%d constants, %d rows", constants, len(seen))
+	}
+}
+
+// The flags of Reloader v1.4 (internal/pkg/util/util.go).
+var flags = []string{
+	"auto-reload-all", "enable-csi-integration", "is-Argo-Rollouts", "reload-strategy", "reload-on-create", "reload-on-delete", "sync-after-restart",
+	"resources-to-ignore", "ignored-workload-types", "resource-label-selector", "namespaces", "namespaces-to-ignore", "namespace-selector",
+	"auto-annotation", "configmap-annotation", "configmap-auto-annotation", "secret-annotation", "secret-auto-annotation", "ignore-annotation",
+	"auto-search-annotation", "search-match-annotation", "pause-deployment-annotation", "pause-deployment-time-annotation",
+	"webhook-url", "log-format", "log-level", "enable-pprof", "pprof-addr",
+	"enable-ha", "leader-election-lease-duration", "leader-election-renew-deadline", "leader-election-retry-period",
+}
+
+func TestDocsNameEveryFlag(t *testing.T) {
+	var named []string
+	for _, row := range document.Rows(document.Section(t, docs, "## What becomes of each flag")) {
+		for _, flag := range regexp.MustCompile("`--([A-Za-z-]+)`").FindAllStringSubmatch(row[0], -1) {
+			named = append(named, flag[1])
+		}
+	}
+	slices.Sort(named)
+	if diff := cmp.Diff(slices.Sorted(slices.Values(flags)), named); diff != "" {
+		t.Errorf("%s (-Reloader's +docs):\n%s", docs, diff)
 	}
 }
