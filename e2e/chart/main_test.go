@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"keyroll.dev/e2e/cluster"
 	"keyroll.dev/e2e/driver"
@@ -75,11 +76,35 @@ func applyCertManagerCRDs(ctx context.Context, c *cluster.Cluster) error {
 	return nil
 }
 
-// applyCRDs returns once the API server serves what a file defines.
+// applyCRDs returns once the API server serves what a file defines, and says so:
+// one that is established may yet be missing among the kinds that kubectl reads.
 func applyCRDs(ctx context.Context, c *cluster.Cluster, file string) error {
 	if _, err := c.Kubectl(ctx, "apply", "--server-side", "-f", file); err != nil {
 		return err
 	}
-	_, err := c.Kubectl(ctx, "wait", "--for=condition=Established", "--timeout=60s", "-f", file)
-	return err
+	if _, err := c.Kubectl(ctx, "wait", "--for=condition=Established", "--timeout=120s", "-f", file); err != nil {
+		return err
+	}
+	names, err := c.Kubectl(ctx, "get", "-f", file, "-o", "name")
+	if err != nil {
+		return err
+	}
+	for name := range strings.FieldsSeq(names) {
+		_, kind, _ := strings.Cut(name, "/")
+		if err := awaitKind(ctx, c, kind); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// awaitKind waits until kubectl reads a kind.
+func awaitKind(ctx context.Context, c *cluster.Cluster, kind string) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	for {
+		if _, err := c.Kubectl(ctx, "get", kind, "--all-namespaces"); err == nil || ctx.Err() != nil {
+			return err
+		}
+	}
 }
