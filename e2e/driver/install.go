@@ -118,7 +118,7 @@ func (d *Driver) served(ctx context.Context) error {
 }
 
 func poll(ctx context.Context, done func() bool) error {
-	return wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, time.Minute, true,
+	return wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, 3*time.Minute, true,
 		func(context.Context) (bool, error) { return done(), nil })
 }
 
