@@ -59,7 +59,7 @@ func TestReloader(t *testing.T) {
 		rotate()
 		f.rolling(t)
 		killWatcher(t)
-		startWatcher(t)
+		takeOver(t)
 		f.settled(t, "rotated, and the watcher killed meanwhile")
 		f.rolled(t, "one rollout", 1)
 		untouched.rolledSoFar(t, "nobody asked for it", 0)

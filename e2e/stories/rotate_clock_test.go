@@ -49,7 +49,7 @@ func TestRotateClocks(t *testing.T) {
 		f.settled(t, "rotated")
 		f.rolledSoFar(t, "one rollout", 1)
 		killWatcher(t)
-		startWatcher(t)
+		takeOver(t)
 		f.rolled(t, "a watcher that knows nothing rolls nothing", 0)
 	}, off.Driver)
 }

@@ -351,6 +351,23 @@ func startWatcher(t *testing.T) {
 	}
 }
 
+// takeOver starts a watcher in place of one that is away, and waits until it leads:
+// the lease of one that was killed must expire first.
+func takeOver(t *testing.T) {
+	t.Helper()
+	startWatcher(t)
+	if !shared.Modelled() {
+		return
+	}
+	eventually(t, "the watcher leads", func(ctx context.Context) string {
+		m, err := watching().Metrics(ctx)
+		if err != nil || m.Sum("keyroll_watcher_leader", nil) == 0 {
+			return fmt.Sprintf("not yet (%v)", err)
+		}
+		return ""
+	})
+}
+
 // generation is one of the driver, or what a given cluster has.
 type generation struct {
 	name string // for the story's parts

@@ -51,7 +51,7 @@ func TestRotateWatcherLost(t *testing.T) {
 	f.rolled(t, "none is late", 0)
 }
 
-// killWatcher takes the watcher away until startWatcher.
+// killWatcher takes the watcher away until takeOver.
 func killWatcher(t *testing.T) {
 	t.Helper()
 	tend(t) // one that has just lost its lease would come back
@@ -63,7 +63,7 @@ func (f fleet) killedBefore(t *testing.T) {
 	f.rotate("db-password")
 	f.holding(t, "db-password")
 	f.rolled(t, "nobody rolls", 0)
-	startWatcher(t)
+	takeOver(t)
 	f.settled(t, "caught up")
 	f.rolledSoFar(t, "one rollout", 1)
 }
@@ -72,7 +72,7 @@ func (f fleet) killedDuring(t *testing.T) {
 	f.rotate("db-password")
 	f.rolling(t)
 	killWatcher(t)
-	startWatcher(t)
+	takeOver(t)
 	f.settled(t, "caught up")
 	f.rolledSoFar(t, "one rollout", 1)
 }
@@ -83,7 +83,7 @@ func (f fleet) killedAfter(t *testing.T) {
 		eventually(t, w.ns+" is rolled", w.unrolled(t))
 	}
 	killWatcher(t)
-	startWatcher(t)
+	takeOver(t)
 	f.settled(t, "rolled")
 	f.rolled(t, "one rollout", 1)
 }

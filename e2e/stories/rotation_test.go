@@ -182,7 +182,7 @@ func away(t *testing.T, while func()) {
 		t.Fatal(err)
 	}
 	while()
-	startWatcher(t)
+	takeOver(t)
 }
 
 // wantHistory looks for a cause in what kubectl rollout history prints last.
