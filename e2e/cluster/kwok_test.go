@@ -7,6 +7,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"keyroll.dev/e2e/driver"
 )
@@ -155,9 +156,8 @@ func TestKwokDoesNotCompleteAJobsPodThatTheDriverModelRuns(t *testing.T) {
 
 	job("owned", podsByNeed["env-of-a-secret"])
 	eventually(t, "the model's pod is bound", func() (bool, string) { return podOf("owned").Spec.NodeName != "", "" })
-	pod := podOf("owned")
-	pod.Status.Phase = corev1.PodRunning
-	if _, err := shared.Client().CoreV1().Pods(ns).UpdateStatus(ctx, &pod, metav1.UpdateOptions{}); err != nil {
+	running := []byte(`{"status":{"phase":"Running"}}`)
+	if _, err := shared.Client().CoreV1().Pods(ns).Patch(ctx, podOf("owned").Name, types.MergePatchType, running, metav1.PatchOptions{}, "status"); err != nil {
 		t.Fatal(err)
 	}
 	job("plain", podsByNeed["nothing"])
