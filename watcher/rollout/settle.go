@@ -4,8 +4,6 @@ import (
 	"maps"
 	"slices"
 	"time"
-
-	"k8s.io/apimachinery/pkg/types"
 )
 
 // sameValueAfter is how long a Secret must stay unchanged, after all that feed
@@ -89,13 +87,9 @@ func (v *view) sameValue(name string) time.Duration {
 // polled reports whether the driver has brought content to a running pod that feeds
 // the Secret, and so has compared the Secret with it.
 func (v *view) polled(name string) bool {
-	mounted := map[types.UID]bool{}
-	for _, p := range v.s.Pods {
-		mounted[p.UID] = slices.ContainsFunc(p.Mounts, func(m Mount) bool { return v.justMounted(p, m.Status) })
-	}
 	for _, class := range v.s.Classes {
 		_, feeds := class.Synced[name]
-		if feeds && slices.ContainsFunc(class.Feeds, func(st Status) bool { return !st.unchanged() && !mounted[st.Owner] }) {
+		if feeds && slices.ContainsFunc(class.Feeds, func(st Status) bool { return !st.unchanged() && !v.justMounted(st) }) {
 			return true
 		}
 	}
@@ -104,11 +98,11 @@ func (v *view) polled(name string) bool {
 
 // justMounted reports whether a status that a pod inherited may have changed for its
 // first mount alone.
-func (v *view) justMounted(p Pod, st *Status) bool {
-	if st == nil || !st.Created.Before(p.Created) {
-		return false
-	}
-	return p.Started.IsZero() || !st.Changed.After(p.Started.Add(v.o.ClockSkew))
+func (v *view) justMounted(st Status) bool {
+	return slices.ContainsFunc(v.s.Pods, func(p Pod) bool {
+		inherited := p.UID == st.Owner && st.Created.Before(p.Created)
+		return inherited && (p.Started.IsZero() || !st.Changed.After(p.Started.Add(v.o.ClockSkew)))
+	})
 }
 
 func (v *view) agreedAndSteadyFor(name string, d time.Duration) pending {

@@ -215,6 +215,19 @@ func TestSettling(t *testing.T) {
 			}(), looks(230 * sec),
 			outcome{Wait, SecretSettling, 10 * sec},
 		},
+		"polling: the driver has brought it to pods that inherited the status of another class": {
+			func() State {
+				s := remade(Polling)
+				for i, p := range s.Pods {
+					inherited := *p.Mounts[0].Status
+					inherited.Changed = t0.Add(-2 * time.Minute)
+					s.Pods[i].Mounts = append(rotated(p.Name, "v1", at(time.Hour)).Mounts, Mount{"other", &inherited})
+				}
+				feed(&s)
+				return s
+			}(), looks(10 * sec),
+			outcome{Roll, ContentChanged, 0},
+		},
 		"polling: the same, and the driver has brought something else to one that does not feed the Secret": {
 			func() State {
 				s := remade(Polling)
