@@ -426,7 +426,7 @@ func (w *world) doubtful(p *simPod) bool {
 		if unseen && len(s.switched) > 1 {
 			return true
 		}
-		// A change that nobody saw hides those before it.
+		// A change before this watcher hides others before it, unless a record speaks of the pod.
 		again := slices.ContainsFunc(s.switched, func(t time.Duration) bool { return t > p.started && t < w.watcher.since })
 		if again && !w.recordedSecret(p, name) {
 			return true
