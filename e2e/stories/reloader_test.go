@@ -64,6 +64,8 @@ func TestReloader(t *testing.T) {
 		f.rolled(t, "one rollout", 1)
 		untouched.rolledSoFar(t, "nobody asked for it", 0)
 	})
+	untouched[0].written(t, "keyroll-watcher", false)
+	auto.written(t, "keyroll-watcher", true) // so that the check above means something
 	certificates.wantPair(t)
 	t.Run("what is not honored is told", func(t *testing.T) {
 		auto.toldThat(t, "ReloaderAnnotationNotHonored", reloader.ConfigMapReload+": ConfigMaps are not followed")
@@ -290,4 +292,17 @@ func (w *target) toldThat(t *testing.T, reason string, texts ...string) {
 		}
 		return ""
 	})
+}
+
+// written wants the workload to have, or not to have, anything that a field manager wrote.
+func (w *target) written(t *testing.T, manager string, want bool) {
+	t.Helper()
+	object, err := w.object(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := slices.ContainsFunc(object.GetManagedFields(), func(e metav1.ManagedFieldsEntry) bool { return e.Manager == manager })
+	if got != want {
+		t.Errorf("%s is written by %s: %t, want %t", w.ns, manager, got, want)
+	}
 }
