@@ -154,6 +154,7 @@ func (c *connections) note(_ net.Conn, state http.ConnState) {
 		case c.gone <- struct{}{}:
 		default:
 		}
+	case http.StateActive, http.StateIdle, http.StateHijacked: // open as before
 	}
 }
 
