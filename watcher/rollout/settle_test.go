@@ -198,6 +198,12 @@ func TestSettling(t *testing.T) {
 			remade(Polling, *rotated("api", "v1", now).Mounts[0].Status), looks(10 * sec),
 			outcome{Roll, ContentChanged, 0},
 		},
+		"polling: the same, and the driver had brought it to a pod of another workload before": {
+			remade(Polling, Status{
+				Generation: 2, Created: t0.Add(-time.Hour), Changed: at(30 * time.Second), Owner: "uid-api", Target: "uid-api", Versions: versions("v1"),
+			}), looks(10 * sec),
+			outcome{Roll, ContentChanged, 0},
+		},
 		"polling: the same, and the driver has looked at one of them since": {
 			func() State {
 				s := remade(Polling)
