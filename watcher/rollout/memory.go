@@ -24,6 +24,7 @@ type Memory struct {
 type held struct {
 	started time.Time         // valid for this start of the containers only; zero while none runs
 	watched bool              // this process knew the pod before that start
+	mounted map[string]string // by class: digest of the versions that were seen just before it
 	classes map[string]string // by class: digest of the versions; lost
 	secrets map[string]string // by Secret: digest of the data; "" cannot be told
 }
@@ -64,7 +65,11 @@ func (m Memory) of(p Pod) held {
 	if ok && h.started.Equal(p.Started) {
 		return h
 	}
-	return held{started: p.Started, watched: ok}
+	is := held{started: p.Started, watched: ok}
+	if h.started.IsZero() {
+		is.mounted = h.mounted // else before an earlier one
+	}
+	return is
 }
 
 // with is m with one entry more or changed. What mostly is there already is

@@ -171,6 +171,51 @@ func TestMemoryOfAPod(t *testing.T) {
 	}
 }
 
+// TestContentComesBackAmidAStart has a pod that inherited its status, and whose
+// content is what the record says when it is first seen to run.
+func TestContentComesBackAmidAStart(t *testing.T) {
+	inherits := func(version string) Pod {
+		p := rotated("db-0", version, at(5*time.Second))
+		p.Mounts[0].Status.Created = t0.Add(-time.Hour)
+		return p
+	}
+	starting := func(version string) Pod {
+		p := inherits(version)
+		p.Started = time.Time{}
+		return p
+	}
+	foreign, early := starting("v2"), inherits("v2")
+	foreign.Mounts[0].Status.Owner = "another"
+	early.Started = at(2 * time.Second)
+	tests := map[string]struct {
+		seen []Pod // before
+		want Freshness
+	}{
+		"nobody saw it before":                                     {nil, Fresh},
+		"it was seen with that before it started":                  {[]Pod{starting("v1")}, Fresh},
+		"it was seen with something else before it started":        {[]Pod{starting("v2")}, Stale},
+		"it was seen with something else, and then with that":      {[]Pod{starting("v2"), starting("v1"), starting("v1")}, Stale},
+		"the status was still another pod's":                       {[]Pod{foreign}, Fresh},
+		"what was seen before its first start is of no concern":    {[]Pod{starting("v2"), early}, Fresh},
+		"it was seen again between its first start and its second": {[]Pod{early, starting("v2")}, Stale},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := onePod(inherits("v1"))
+			s.Baseline = ranOn("v1", t0.Add(-time.Minute))
+			now := s.Pods
+			for _, p := range tt.seen {
+				s.Pods = []Pod{p}
+				s.Memory = Decide(at(10*time.Second), s, defaults()).Memory
+			}
+			s.Pods = now
+			if got := Judge(at(20*time.Second), s.Pods[0], s, defaults()); got.Freshness != tt.want {
+				t.Errorf("Judge() = %v, want %v", got, tt.want)
+			}
+		})
+	}
+}
+
 // TestSecretComesBack has a pod that is first seen after the Secret changed, and
 // then the Secret changes back.
 func TestSecretComesBack(t *testing.T) {

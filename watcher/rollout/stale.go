@@ -73,7 +73,7 @@ func (j *judge) pod(p Pod) judged {
 	case p.Finished:
 		return judged{Pod: p, verdict: Verdict{Fresh, Finished, ""}}
 	case p.Started.IsZero():
-		return judged{Pod: p, verdict: Verdict{Fresh, Starting, ""}}
+		return judged{Pod: p, held: held{mounted: j.mounted(p)}, verdict: Verdict{Fresh, Starting, ""}}
 	}
 	was := j.s.Memory.of(p)
 	is := judged{Pod: p, held: was, spared: j.spared(p)}
@@ -81,7 +81,7 @@ func (j *judge) pod(p Pod) judged {
 		p.Stamp = "" // what it answered, the pod did not start with
 	}
 	for _, m := range p.Mounts {
-		v, started := j.mount(p, m, was.classes[m.Class])
+		v, started := j.mount(p, m, was.classes[m.Class], was.mounted[m.Class])
 		is.rests = is.rests || v.Reason == SameAgain
 		if started != "" {
 			is.held.classes = with(is.held.classes, m.Class, started)
@@ -134,12 +134,13 @@ func worse(a, b Verdict) Verdict {
 //	C after the pod, C not after S, G above 1          stale
 //	C before the pod (inherited) and M after S         stale
 //	C after S (re-created), G above 1, M after S       stale
+//	it was seen with other versions before S           stale
 //	inherited, re-created, mounted twice, or no M      by the versions of the baseline; without one, or as recorded
 //	                                                   where some pods run on something else, unknown
 //
 // With the verdict comes the digest of what the containers started with, "" where
 // that is still to be told.
-func (j *judge) mount(p Pod, m Mount, was string) (v Verdict, started string) {
+func (j *judge) mount(p Pod, m Mount, was, before string) (v Verdict, started string) {
 	st := m.Status
 	if st == nil {
 		return Verdict{Unknown, StatusMissing, m.Class}, was
@@ -163,7 +164,7 @@ func (j *judge) mount(p Pod, m Mount, was string) (v Verdict, started string) {
 		return Verdict{Fresh, SameAgain, m.Class}, was
 	case was != "":
 		return Verdict{Stale, ContentChanged, m.Class}, was
-	case odd == "", j.certainlyChanged(p, m, odd):
+	case odd == "", j.certainlyChanged(p, m, odd), before != "" && before != now:
 		return Verdict{Stale, ContentChanged, m.Class}, lost
 	case !recorded, base.Digest == now && base.Mixed:
 		return Verdict{Unknown, odd, m.Class}, ""
@@ -171,6 +172,23 @@ func (j *judge) mount(p Pod, m Mount, was string) (v Verdict, started string) {
 		return Verdict{Stale, ContentChanged, m.Class}, lost
 	}
 	return Verdict{Fresh, SameAgain, m.Class}, now
+}
+
+// mounted is what the statuses of a pod tell before its containers start: lost where
+// that changes meanwhile, for it is seen late that they have.
+func (j *judge) mounted(p Pod) map[string]string {
+	all := map[string]string{}
+	was := j.s.Memory.of(p).mounted
+	for _, m := range p.Mounts {
+		if m.Status == nil || !m.Status.belongsTo(p) {
+			continue
+		}
+		all[m.Class] = j.digests.of(m.Status.Versions)
+		if before := was[m.Class]; before != "" && before != all[m.Class] {
+			all[m.Class] = lost
+		}
+	}
+	return all
 }
 
 // oddity tells why the generation of a mount's status cannot be taken at its
