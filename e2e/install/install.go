@@ -50,7 +50,7 @@ var FastWebhook = []string{"--linger=0s"}
 // watcher that was killed, and the window that gathers what rotates together.
 var FastWatcher = []string{
 	"--lease-duration=10s", "--renew-deadline=8s", "--retry-period=500ms",
-	"--settle=500ms", "--rotation-interval=2s",
+	"--settle=1s", "--rotation-interval=2s",
 }
 
 // Installation is Keyroll in a cluster.
