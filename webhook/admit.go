@@ -45,7 +45,7 @@ func (s *podSubject) admit(ctx context.Context, h *Handler, q *question) answer 
 	case s.err != nil:
 		return failed(MalformedObject, http.StatusBadRequest, "%v", s.err)
 	}
-	if !q.share.need(ctx, s.pod.MostAdditions(s.pod.Metadata.Annotations)/commonAdditions) {
+	if !q.share.take(ctx, s.pod.MostAdditions(s.pod.Metadata.Annotations)/commonAdditions) {
 		return unreadable(errBusy)
 	}
 	return h.patiently(ctx, func() (answer, bool) {

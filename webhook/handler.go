@@ -40,7 +40,10 @@ type Handler struct {
 	metrics  *metrics
 	mux      *http.ServeMux
 	held     atomic.Int64 // bytes of larger bodies in memory
-	room     *room        // for what may come to many times its size: larger bodies in units of commonBody, many additions in units of commonAdditions
+	// Rooms for what comes to many times its size. Who has of the first may wait for
+	// the second, never the other way round.
+	reviews *room // large ones in units of commonBody, those that say much in units of commonElements
+	answers *room // those of many additions, in units of commonAdditions
 }
 
 // New returns a Handler.
@@ -63,7 +66,8 @@ func New(c Config) (*Handler, error) {
 	}
 	h := &Handler{
 		cluster: c.Cluster, fallback: c.Fallback, timeout: c.Timeout, patience: c.Patience,
-		log: c.Log, metrics: m, mux: http.NewServeMux(), room: newRoom(maxBody / commonBody),
+		log: c.Log, metrics: m, mux: http.NewServeMux(),
+		reviews: newRoom(units), answers: newRoom(units),
 	}
 	h.mux.Handle("/pods", h.serve(podsWebhook, newPodSubject))
 	h.mux.Handle("/workloads", h.serve(workloadsWebhook, newWorkloadSubject))
@@ -80,7 +84,9 @@ type exchange struct {
 	answer  answer
 	out     *buffer // the answer as it is sent
 	err     error   // why an HTTP error is answered instead
-	share   share   // of the room for large requests, until the answer is sent
+
+	// Its shares of the rooms for what is large, until the answer is sent.
+	ofReviews, ofAnswers share
 }
 
 // slowest is how long a client may take to receive an answer that room is held
@@ -92,10 +98,11 @@ func (h *Handler) serve(webhook string, newSubject func() subject) http.Handler 
 		start := time.Now()
 		h.metrics.inFlight.Inc()
 		defer h.metrics.inFlight.Dec()
-		e := &exchange{webhook: webhook, share: share{room: h.room}}
-		defer e.share.giveBack()
+		e := &exchange{webhook: webhook, ofReviews: share{room: h.reviews}, ofAnswers: share{room: h.answers}}
+		defer e.ofReviews.giveBack()
+		defer e.ofAnswers.giveBack()
 		h.answer(e, w, r, newSubject)
-		if e.share.units > 0 {
+		if e.ofReviews.units+e.ofAnswers.units > 0 {
 			_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(slowest)) // a server can
 		}
 		if e.err != nil {
@@ -122,11 +129,13 @@ func (h *Handler) answer(e *exchange, w http.ResponseWriter, r *http.Request, ne
 	defer body.release()
 	text := takeBuffer()
 	defer text.giveBack()
-	if e.request, e.answer = readReview(ctx, r, body, text, newSubject, &e.share); e.request == nil {
+	if e.request, e.answer = readReview(ctx, r, body, text, newSubject, &e.ofReviews); e.request == nil {
 		e.err = errors.New(e.answer.message)
 		return
 	}
+	e.request.share = &e.ofAnswers
 	e.answer = e.request.subject.admit(ctx, h, e.request)
+	e.request.subject = nil // it may be large, too
 	if e.answer.outcome == Failed && e.webhook == workloadsWebhook {
 		// An answer would refuse the workload; an error lets it in, as its failurePolicy has it.
 		e.err = errors.New(e.answer.message)

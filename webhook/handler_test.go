@@ -258,7 +258,7 @@ func TestLargeReviewsWaitForRoom(t *testing.T) {
 	h, _, _ := newHandler(t, shop())
 	large := reviewOf(t, request("Pod", pod(""), nil))
 	large = append(large, bytes.Repeat([]byte(" "), commonBody)...)
-	leave := h.room.enter(t.Context(), maxBody/commonBody) // others are being decoded
+	leave := h.reviews.enter(t.Context(), units) // others are being decoded
 	small := reviewOf(t, request("Pod", pod(""), nil))
 	if got := post(t, h, "/pods", bytes.NewReader(small)); got.Code != http.StatusOK {
 		t.Errorf("a common review: status %d, want 200", got.Code)
@@ -272,6 +272,53 @@ func TestLargeReviewsWaitForRoom(t *testing.T) {
 	}
 }
 
+// A review of many elements is small beside what is read of it.
+func TestReviewsOfManyElementsWaitForRoom(t *testing.T) {
+	h, _, _ := newHandler(t, shop())
+	elements := func(commas int) []byte {
+		text := reviewOf(t, request("Pod", pod(""), nil))
+		list := strings.Repeat("0,", commas-bytes.Count(text, []byte(","))-1) + "0"
+		return append([]byte(`{"more":[`+list+`],`), text[1:]...)
+	}
+	leave := h.reviews.enter(t.Context(), units) // others are being decoded
+	if got := post(t, h, "/pods", bytes.NewReader(elements(commonElements-1))); got.Code != http.StatusOK {
+		t.Errorf("a common review: status %d, want 200", got.Code)
+	}
+	if got := post(t, h, "/pods?timeout=100ms", bytes.NewReader(elements(commonElements))); got.Code != http.StatusServiceUnavailable {
+		t.Errorf("many elements without room: status %d, want 503", got.Code)
+	}
+	leave()
+	if got := post(t, h, "/pods", bytes.NewReader(elements(commonElements))); got.Code != http.StatusOK {
+		t.Errorf("many elements with room: status %d, want 200", got.Code)
+	}
+}
+
+// Who waits for room for its answer keeps that for its review, so that no more are
+// read meanwhile than there is room for.
+func TestRoomForReviewsIsHeldWhileAnswersWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, _, _ := newHandler(t, shop())
+		many := strings.Repeat(`{"name":"c"},`, 2*commonElements) + `{"name":"c"}`
+		review := reviewOf(t, request("Pod", fmt.Appendf(nil,
+			`{"metadata":{"annotations":{"keyroll.dev/objects":"db-password"}},"spec":{"serviceAccountName":"web","containers":[%s]}}`, many), nil))
+		leave := h.answers.enter(t.Context(), units) // others are being answered
+		answered := make(chan int, units)
+		for range units {
+			go func() { answered <- post(t, h, "/pods", bytes.NewReader(review)).Code }()
+		}
+		synctest.Wait()
+		if taken := len(h.reviews.units); taken != units {
+			t.Errorf("%d of %d units are taken while all wait", taken, units)
+		}
+		leave()
+		for range units {
+			if code := <-answered; code != http.StatusOK {
+				t.Errorf("status %d, want 200", code)
+			}
+		}
+	})
+}
+
 // A pod of many containers is small beside what comes of it.
 func TestReviewsOfManyContainersWaitForRoom(t *testing.T) {
 	h, _, _ := newHandler(t, shop())
@@ -280,7 +327,7 @@ func TestReviewsOfManyContainersWaitForRoom(t *testing.T) {
 		return request("Pod", fmt.Appendf(nil,
 			`{"metadata":{"annotations":{"keyroll.dev/objects":"db-password"}},"spec":{"serviceAccountName":"web","containers":[%s]}}`, many), nil)
 	}
-	leave := h.room.enter(t.Context(), maxBody/commonBody) // others are being answered
+	leave := h.answers.enter(t.Context(), units) // others are being answered
 	if got := ask(t, h, "/pods", containers(commonAdditions-1)); !got.Allowed {
 		t.Errorf("a common pod: %v", got.Result)
 	}

@@ -23,9 +23,14 @@ const (
 	// without asking whether there is room, so that many large or slow ones do not
 	// keep out the others.
 	commonBody = 64 << 10
+	// commonElements is how many commas nearly every review has at most. What is
+	// read of more elements than that is large however short they are.
+	commonElements = 512
 	// commonAdditions is how many mounts and variables nearly every pod is given at
 	// most. What comes of many more is large however small the review is.
 	commonAdditions = 256
+	// units is how much room there is of each kind: for one review of the largest.
+	units = maxBody / commonBody
 	// maxBodies is how many bytes of larger reviews are held at once.
 	maxBodies = 32 << 20
 )
@@ -39,7 +44,7 @@ type question struct {
 	Operation                    admissionv1.Operation
 
 	subject subject // of its objects
-	share   *share  // of the room for what is large
+	share   *share  // of the room for large answers
 }
 
 // subject is what one of the webhooks is asked about. Objects are read on the way
@@ -60,20 +65,16 @@ type review struct {
 }
 
 // readReview reads the review that an HTTP request carries into body. It waits
-// for its share of room if it is a large one. Without a request in it, the answer
+// for its share of room if much may be read of it. Without a request in it, the answer
 // says why.
 func readReview(ctx context.Context, r *http.Request, from io.Reader, body *buffer, newSubject func() subject, s *share) (*question, answer) {
 	if problem := readBody(r, from, body); problem.message != "" {
 		return nil, problem
 	}
-	if !s.need(ctx, len(body.text)/commonBody) {
+	if !s.take(ctx, max(len(body.text)/commonBody, bytes.Count(body.text, []byte(","))/commonElements)) {
 		return nil, unreadable(errBusy)
 	}
-	request, problem := decodeReview(body.text, newSubject)
-	if request != nil {
-		request.share = s
-	}
-	return request, problem
+	return decodeReview(body.text, newSubject)
 }
 
 // readBody reads the body of a request; the answer says why not, if it does not.

@@ -47,14 +47,12 @@ type share struct {
 	leave func()
 }
 
-// need has the request hold at least n units. It waits for them with empty
-// hands: two that held some each might wait for one another for ever. It is
-// false if ctx ended first.
-func (s *share) need(ctx context.Context, n int) bool {
-	if n <= s.units {
+// take has the request hold n units, 0 being none; it is asked once. It is false
+// if ctx ended first.
+func (s *share) take(ctx context.Context, n int) bool {
+	if n == 0 {
 		return true
 	}
-	s.giveBack()
 	leave := s.room.enter(ctx, n)
 	if leave == nil {
 		return false

@@ -52,28 +52,3 @@ func TestWhoGivesUpTakesNoRoom(t *testing.T) {
 		r.enter(t.Context(), 2)()
 	})
 }
-
-func TestAShareGrowsWithEmptyHands(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRoom(4)
-		a, b := share{room: r}, share{room: r}
-		if !a.need(t.Context(), 2) || !b.need(t.Context(), 2) || !a.need(t.Context(), 1) {
-			t.Fatal("no room though there was")
-		}
-		grown := make(chan bool, 2)
-		for _, s := range []*share{&a, &b} {
-			go func() {
-				ok := s.need(t.Context(), 4)
-				s.giveBack()
-				grown <- ok
-			}()
-		}
-		for range 2 {
-			if !<-grown {
-				t.Error("it did not grow")
-			}
-		}
-		a.giveBack() // has none any more
-		r.enter(t.Context(), 4)()
-	})
-}

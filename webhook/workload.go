@@ -49,7 +49,7 @@ func (s *workloadSubject) admit(ctx context.Context, h *Handler, q *question) an
 			return failed(MalformedObject, http.StatusBadRequest, "old object: %v", err)
 		}
 	}
-	if !q.share.need(ctx, (in.New.MostAdditions()+in.Old.MostAdditions())/commonAdditions) {
+	if !q.share.take(ctx, (in.New.MostAdditions()+in.Old.MostAdditions())/commonAdditions) {
 		return unreadable(errBusy)
 	}
 	return h.patiently(ctx, func() (answer, bool) {
