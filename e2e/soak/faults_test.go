@@ -191,7 +191,12 @@ func otherClocks(ctx context.Context, s *scene) error {
 	if err := s.replicas.roll(ctx, ahead, behind); err != nil {
 		return err
 	}
-	// The next CA is theirs, and does not live for a year.
+	// The next CA is theirs, and does not live for a year: those before them are to be gone.
+	if long {
+		if err := s.replicas.ended(ctx); err != nil {
+			return err
+		}
+	}
 	if err := s.renewCA(ctx, number(3, 1)); err != nil {
 		return err
 	}
