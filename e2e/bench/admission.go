@@ -304,8 +304,7 @@ func (a *admissionBench) create(ctx context.Context, pod *corev1.Pod) (map[strin
 	}
 	medians := map[string]float64{}
 	for name := range took {
-		slices.Sort(took[name])
-		medians[name] = ms(took[name][len(took[name])/2])
+		medians[name] = ms(median(took[name]))
 	}
 	return medians, nil
 }

@@ -66,19 +66,24 @@ func measureBoth(ctx context.Context, a, b server, body []byte, connections int)
 func middle(all []loaded) loaded {
 	peak := slices.MaxFunc(all, func(a, b loaded) int { return cmp.Compare(a.peak, b.peak) }).peak
 	return loaded{
-		rate: median(all, func(l loaded) float64 { return l.rate }),
-		p50:  median(all, func(l loaded) time.Duration { return l.p50 }),
-		p99:  median(all, func(l loaded) time.Duration { return l.p99 }),
-		cpu:  median(all, func(l loaded) time.Duration { return l.cpu }),
+		rate: medianOf(all, func(l loaded) float64 { return l.rate }),
+		p50:  medianOf(all, func(l loaded) time.Duration { return l.p50 }),
+		p99:  medianOf(all, func(l loaded) time.Duration { return l.p99 }),
+		cpu:  medianOf(all, func(l loaded) time.Duration { return l.cpu }),
 		peak: peak,
 	}
 }
 
-func median[T cmp.Ordered](all []loaded, of func(loaded) T) T {
+func medianOf[T cmp.Ordered](all []loaded, of func(loaded) T) T {
 	var values []T
 	for _, l := range all {
 		values = append(values, of(l))
 	}
+	return median(values)
+}
+
+// median sorts the values.
+func median[T cmp.Ordered](values []T) T {
 	slices.Sort(values)
 	return values[len(values)/2]
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -213,8 +212,7 @@ func middleOf(ctx context.Context, measure func(context.Context) (time.Duration,
 		}
 		all = append(all, took)
 	}
-	slices.Sort(all)
-	return all[1], nil
+	return median(all), nil
 }
 
 func (s *stage) writeNamespaces(ctx context.Context, l *lot) error {
