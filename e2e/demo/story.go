@@ -56,26 +56,10 @@ func label(ctx context.Context, s *stage) error {
 	); err != nil {
 		return err
 	}
-	return s.wait(ctx, "the webhook has heard of it", func() string { return s.deaf(ctx) })
-}
-
-// deaf tells why a pod that asks would not be injected yet, "" if it would: on a
-// busy machine what is known of the namespace comes to the webhook a moment late.
-func (s *stage) deaf(ctx context.Context) string {
-	pod := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Name: "asks", Annotations: map[string]string{
-			"keyroll.dev/objects": "db-username", "keyroll.dev/service-account": "web",
-		}},
-		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "shop/web:1"}}},
-	}
-	shown, err := s.world.Client().CoreV1().Pods(namespace).Create(ctx, pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
-	switch {
-	case err != nil:
-		return err.Error()
-	case shown.Labels["keyroll.dev/injected"] != "true":
-		return "it injects nothing"
-	}
-	return ""
+	pod := corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "shop/web:1"}}}
+	return s.wait(ctx, "the webhook has heard of it", func() string {
+		return s.world.Unheard(ctx, namespace, pod, "web", clientID)
+	})
 }
 
 func annotate(ctx context.Context, s *stage) error {

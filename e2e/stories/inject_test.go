@@ -17,7 +17,6 @@ import (
 	"k8s.io/client-go/dynamic"
 
 	"keyroll.dev/internal/annotation"
-	"keyroll.dev/internal/dependency"
 )
 
 // prepare is begin without kubectl, for the many small stories of injection.
@@ -54,27 +53,11 @@ func prepare(t *testing.T, ns string, change ...func(*corev1.Namespace)) *story 
 }
 
 // heard waits until the webhook knows a ServiceAccount of the namespace by its
-// client id. Its caches follow the API server's, and an answer waits for them,
-// but not for as long as a busy machine may take.
+// client id.
 func (s *story) heard(account, client string) {
 	s.t.Helper()
-	pod := s.pod("heard")
-	pod.Annotations = map[string]string{annotation.Objects: "db-password", annotation.ServiceAccount: account}
 	eventually(s.t, "the webhook knows ServiceAccount "+account, func(ctx context.Context) string {
-		got, err := s.Client().CoreV1().Pods(s.ns).Create(ctx, pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
-		if err != nil {
-			for _, unheard := range []string{"is not known here yet", "does not exist", "error looking up service account"} {
-				if strings.Contains(err.Error(), unheard) {
-					return err.Error()
-				}
-			}
-			return "" // what else is refused is the story's business
-		}
-		record, err := dependency.Decode(got.Annotations[annotation.Dependencies])
-		if err != nil || record.ClientID != client {
-			return fmt.Sprintf("client id %q (%v)", record.ClientID, err)
-		}
-		return ""
+		return s.Unheard(ctx, s.ns, s.podSpec(), account, client)
 	})
 }
 
