@@ -275,13 +275,13 @@ func (s *story) mountAtAdmission(class string) {
 func (w *target) toldThat(t *testing.T, reason string, texts ...string) {
 	t.Helper()
 	eventually(t, w.ns+" is told", func(ctx context.Context) string {
-		events, err := w.Client().CoreV1().Events(w.ns).List(ctx, metav1.ListOptions{})
+		events, err := w.eventsOn(ctx, w.kind, w.name)
 		if err != nil {
 			return err.Error()
 		}
 		var told strings.Builder
-		for _, e := range events.Items {
-			if e.InvolvedObject.Kind == w.kind && e.InvolvedObject.Name == w.name && e.Reason == reason {
+		for _, e := range events {
+			if e.Reason == reason {
 				told.WriteString(e.Message + "\n")
 			}
 		}

@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/dynamic"
@@ -280,36 +282,41 @@ func (f fleet) rotate(objects ...string) {
 
 // timesTold counts the Events of a reason on the workload.
 func (w *target) timesTold(ctx context.Context, reason string) (int, error) {
-	events, err := w.Client().CoreV1().Events(w.ns).List(ctx, metav1.ListOptions{})
-	if err != nil {
-		return 0, err
-	}
+	events, err := w.eventsOn(ctx, w.kind, w.name)
 	n := 0
-	for _, e := range events.Items {
-		if e.InvolvedObject.Kind == w.kind && e.InvolvedObject.Name == w.name && e.Reason == reason {
+	for _, e := range events {
+		if e.Reason == reason {
 			n += int(max(e.Count, 1))
 		}
 	}
-	return n, nil
+	return n, err
+}
+
+// eventsOn are those on an object that the story's people look at.
+func (s *story) eventsOn(ctx context.Context, kind, name string) ([]corev1.Event, error) {
+	events, err := s.Client().CoreV1().Events(s.ns).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(events.Items, func(e corev1.Event) bool {
+		return e.InvolvedObject.Kind != kind || e.InvolvedObject.Name != name
+	}), nil
 }
 
 // told waits for an Event on the object that the story's people look at.
 func (s *story) told(t *testing.T, kind, name, reason string) {
 	t.Helper()
 	eventually(t, fmt.Sprintf("%s %s has an Event %s", kind, name, reason), func(ctx context.Context) string {
-		events, err := s.Client().CoreV1().Events(s.ns).List(ctx, metav1.ListOptions{})
+		events, err := s.eventsOn(ctx, kind, name)
 		if err != nil {
 			return err.Error()
 		}
 		var others []string
-		for _, e := range events.Items {
-			switch {
-			case e.InvolvedObject.Kind != kind || e.InvolvedObject.Name != name:
-			case e.Reason == reason:
+		for _, e := range events {
+			if e.Reason == reason {
 				return ""
-			default:
-				others = append(others, e.Reason)
 			}
+			others = append(others, e.Reason)
 		}
 		return "only " + strings.Join(others, ", ")
 	})
