@@ -55,7 +55,7 @@ func (o *options) addFlags(fs *flag.FlagSet) {
 	fs.DurationVar(&o.lease.Retry, "retry-period", 2*time.Second, "pause between two renewals of the lease, and after a failed try to get it")
 
 	fs.DurationVar(&o.rollout.Settle, "settle", 2*time.Second, "gather changes for this long, so that objects rotated together roll a workload once")
-	fs.DurationVar(&o.rollout.SettleMax, "settle-max", 0, "roll after this long although a synced Secret has not settled; 0: --rotation-interval and 2m")
+	fs.DurationVar(&o.rollout.SettleMax, "settle-max", 0, "roll after this long although a synced Secret has not settled, at most 6m later where it is about to; 0: --rotation-interval and 2m")
 	fs.DurationVar(&o.rotation, "rotation-interval", 2*time.Minute, "the driver's --rotation-poll-interval")
 	fs.DurationVar(&o.rollout.MinInterval, "min-interval", 0, "pause between two rollouts of one workload, at least")
 	fs.IntVar(&o.rollout.MaxParallel, "max-parallel", 10, "rollouts under way at once, at most; 0: no limit")

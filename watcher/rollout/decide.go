@@ -219,7 +219,8 @@ func secretFlips(v *view) (Decision, bool) {
 }
 
 // notSettled waits until new pods would certainly start on the new content. At
-// Options.SettleMax it gives way, once for each content.
+// Options.SettleMax it gives way, once for each content; where that is about to come,
+// later by rewrittenAfter at most.
 func notSettled(v *view) (Decision, bool) {
 	if v.memory.settling.since.IsZero() {
 		v.memory.settling = settling{since: v.now, stamp: v.s.Workload.Stamp}
@@ -230,6 +231,9 @@ func notSettled(v *view) (Decision, bool) {
 	}
 	awaited := v.unsettled()
 	rest := v.o.SettleMax - waited
+	if !slices.ContainsFunc(awaited, func(p pending) bool { return !p.soon() }) {
+		rest += rewrittenAfter
+	}
 	if len(awaited) == 0 || rest <= 0 && (v.byFiles() || v.unanswered()) {
 		return Decision{}, false
 	}

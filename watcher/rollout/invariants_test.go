@@ -666,12 +666,20 @@ var oneThingAtATime = simulation{
 				w.fail("%s rolled %d times on %q, want %d to %d", wl.name, got, s.kind, least[i], most[i])
 			}
 			// A poll of every pod, and at most another one of the Secret's; or a patch that is tried again.
-			prompt := changed != "" && least[i] == 1 && got == 1 && w.opts.MaxParallel != 1 && w.watcher.since < since
-			if took := wl.rolls; prompt && took[len(took)-1]-max(since, wl.refuse) > 3*time.Minute {
+			prompt, within := changed != "" && least[i] == 1 && got == 1 && w.opts.MaxParallel != 1 && w.watcher.since < since, 3*time.Minute
+			if w.setBack(wl, since) {
+				within += rewrittenAfter
+			}
+			if took := wl.rolls; prompt && took[len(took)-1]-max(since, wl.refuse) > within {
 				w.fail("%s took %s to roll", wl.name, took[len(took)-1]-since)
 			}
 		}
 	},
+}
+
+// setBack reports whether a Secret that the workload consumes was.
+func (w *world) setBack(wl *simWorkload, since time.Duration) bool {
+	return slices.ContainsFunc(slices.Collect(maps.Keys(wl.consumes)), func(name string) bool { return w.secrets[name].setBack > since })
 }
 
 // expected bounds the rollouts of a workload that a step brings about, all being

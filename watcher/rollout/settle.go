@@ -18,11 +18,19 @@ const sameValueAfter = 10 * time.Second
 // often: v1.6.0 rewrites each Secret every 5 minutes for every pod.
 const steadyAfter = 15 * time.Minute
 
+// rewrittenAfter is how long the driver takes at most to write a Secret again from a
+// pod that holds the newest content: v1.6.0 does so every 5 minutes for every pod,
+// the polling driver whenever it looks at one.
+const rewrittenAfter = 6 * time.Minute
+
 // pending is why something is not settled, and how long to wait for it at least.
 type pending struct {
 	reason Reason
 	of     string
 	after  time.Duration
+	// rewritten: the driver will write the Secret by then. To roll before would only
+	// have the new pods do so while they start.
+	rewritten bool
 }
 
 // unsettled lists the Secrets that do not certainly hold what new pods should
@@ -61,6 +69,9 @@ func (v *view) awaits(name string, secret Secret) pending {
 	case secret.Digest == "":
 		return pending{reason: SecretMissing}
 	case v.setBack(name, secret):
+		if rest := rewrittenAfter - v.steady(secret); rest > 0 {
+			return pending{reason: SecretSettling, after: rest, rewritten: true}
+		}
 		return pending{reason: SecretSettling, after: steadyAfter - v.steady(secret)}
 	case v.newToStale(name, secret) && byFiles && v.s.Driver == Polling:
 		return v.steadyFor(secret, v.o.Settle)
@@ -103,6 +114,12 @@ func (v *view) justMounted(st Status) bool {
 		inherited := p.UID == st.Owner && st.Created.Before(p.Created)
 		return inherited && (p.Started.IsZero() || !st.Changed.After(p.Started.Add(v.o.ClockSkew)))
 	})
+}
+
+// soon reports whether new pods will certainly start on the new content, unless it
+// changes once more, if they are made a little later.
+func (p pending) soon() bool {
+	return p.rewritten || p.reason == SecretSettling && p.after <= sameValueAfter
 }
 
 func (v *view) agreedAndSteadyFor(name string, d time.Duration) pending {

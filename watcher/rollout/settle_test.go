@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -79,6 +80,15 @@ func writes(digest string, after time.Duration) func(*State) {
 		secret.Digest, secret.Since = digest, now.Add(after)
 		s.Secrets = map[string]Secret{env: secret}
 	}
+}
+
+// rewrites has somebody write other data into the Secret every second until then.
+func rewrites(until time.Duration) []moment {
+	var all []moment
+	for after := 2 * time.Second; after <= until; after += time.Second {
+		all = append(all, moment{after, writes(fmt.Sprint("data ", after), after)})
+	}
+	return all
 }
 
 func both(changes ...func(*State)) func(*State) {
@@ -307,15 +317,35 @@ func TestSettling(t *testing.T) {
 		},
 		"republishing: all agree, but one that is gone put the Secret back": {
 			freshEnv(Republishing), append(putBack, looks(62*sec)...),
-			outcome{Wait, SecretSettling, 179 * sec},
+			outcome{Wait, SecretSettling, 348 * sec},
 		},
 		"republishing: the Secret was put back, and then written": {
 			freshEnv(Republishing), append(putBack, append([]moment{{90 * sec, writes("B", 90*sec)}}, looks(92*sec)...)...),
 			outcome{Roll, ContentChanged, 0},
 		},
-		"republishing: the Secret was put back, and nobody writes it": {
+		"republishing: the Secret was put back, and nobody has written it until the cap": {
 			freshEnv(Republishing), append(putBack, looks(241*sec)...),
+			outcome{Wait, SecretSettling, 169 * sec},
+		},
+		"republishing: the same, and it is written just now": {
+			freshEnv(Republishing), append(putBack, append([]moment{{300 * sec, writes("B", 300*sec)}}, looks(301*sec)...)...),
+			outcome{Wait, SecretSettling, sec},
+		},
+		"republishing: the same, and it has settled": {
+			freshEnv(Republishing), append(putBack, append([]moment{{300 * sec, writes("B", 300*sec)}}, looks(302*sec)...)...),
 			outcome{Roll, ContentChanged, 0},
+		},
+		"republishing: the Secret was put back, and nobody writes it": {
+			freshEnv(Republishing), append(putBack, looks(410*sec)...),
+			outcome{Roll, ContentChanged, 0},
+		},
+		"republishing: all agree, and the Secret is written anew each second, for long": {
+			freshEnv(Republishing), append([]moment{{sec, polls(2, "v2")}}, rewrites(601*sec)...),
+			outcome{Roll, ContentChanged, 0},
+		},
+		"republishing: the same, until just before it": {
+			freshEnv(Republishing), append([]moment{{sec, polls(2, "v2")}}, rewrites(600*sec)...),
+			outcome{Wait, SecretSettling, sec},
 		},
 		"republishing: the Secret was put back when all agree on an object that it does not hold": {
 			func() State { s := freshEnv(Republishing); unsyncedObject("v1")(&s); return s }(),
@@ -342,9 +372,9 @@ func TestSettling(t *testing.T) {
 			freshEnv(Republishing), append([]moment{{sec, polls(1, "v2")}}, looks(241*sec)...),
 			outcome{Roll, ContentChanged, 0},
 		},
-		"the cap cuts a short wait shorter": {
-			freshEnv(Republishing), append([]moment{{sec, polls(1, "v2")}, {238 * sec, polls(2, "v2")}}, looks(240*sec)...),
-			outcome{Wait, SecretSettling, sec},
+		"the cap gives a short wait its time": {
+			freshEnv(Republishing), append([]moment{{sec, polls(1, "v2")}, {238 * sec, polls(2, "v2")}}, looks(242*sec)...),
+			outcome{Wait, SecretSettling, 6 * sec},
 		},
 
 		"after the cap: what the new pods started with cannot be told, and the Secret holds what was stamped": {

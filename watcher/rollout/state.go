@@ -121,7 +121,7 @@ const (
 // Options pace the rollouts.
 type Options struct {
 	Settle      time.Duration // how long changes that come together are gathered
-	SettleMax   time.Duration // how long unsettled content is waited for
+	SettleMax   time.Duration // how long unsettled content is waited for, by rewrittenAfter longer where it is about to settle
 	MinInterval time.Duration // between two rollouts of one workload
 	ClockSkew   time.Duration // by which a node's clock may differ from the API server's
 	StuckAfter  time.Duration // without progress for so long a rollout is stuck; 0: never

@@ -74,6 +74,7 @@ type simSecret struct {
 	values   map[string]string // nil: does not exist
 	changed  time.Duration     // any write that left a trace
 	switched []time.Duration   // when the data changed
+	setBack  time.Duration     // when it last became something else than the vault holds
 }
 
 type simStatus struct {
@@ -365,6 +366,7 @@ func (w *world) writeSecret(c *simClass, p *simPod) {
 	w.logf("Secret %s is %v, by %s", c.secret, values, p.name)
 	if !maps.Equal(values, c.secretValues(c.fetch(w.vault))) {
 		w.happens("Secret set back")
+		s.setBack = w.now
 	}
 	s.values, s.changed = values, w.now
 	s.switched = append(s.switched, w.now)
