@@ -568,26 +568,26 @@ func TestFeedsAreRecorded(t *testing.T) {
 		want     func(State) string
 		answered []string
 	}{
-		"agreed for long":    {func(*State) {}, 10 * time.Second, feedsAfter, nil},
-		"agreed just now":    {func(*State) {}, 9 * time.Second, was, []string{"A"}},
-		"the Secret differs": {both(writes("B", 0), func(s *State) { s.Workload.Never = true }), 10 * time.Second, was, []string{"A"}},
+		"agreed for long":    {func(*State) {}, rewrittenAfter, feedsAfter, nil},
+		"agreed just now":    {func(*State) {}, rewrittenAfter - time.Second, was, []string{"A"}},
+		"the Secret differs": {both(writes("B", 0), func(s *State) { s.Workload.Never = true }), rewrittenAfter, was, []string{"A"}},
 		"no record of before": {func(s *State) {
 			s.Baseline.Secrets[env] = SecretBaseline{Digest: "A", Since: t0, Answered: []string{"A"}}
-		}, 10 * time.Second, feedsAfter, []string{"A"}},
+		}, rewrittenAfter, feedsAfter, []string{"A"}},
 		"first sight": {func(s *State) { s.Baseline = Baseline{} }, 0, feedsAfter, nil},
 		"disagreeing": {func(s *State) {
 			c := s.Classes[class]
 			c.Feeds = append([]Status{*rotated("api", "v2", now).Mounts[0].Status}, c.Feeds...)
 			s.Classes = map[string]Class{class: c}
-		}, 10 * time.Second, was, []string{"A"}},
+		}, rewrittenAfter, was, []string{"A"}},
 		"a pod is stale": {func(s *State) {
 			s.Pods[0].Mounts = []Mount{{Class: "other", Status: rotated("web-a", "v2", at(time.Hour)).Mounts[0].Status}}
 			s.Workload.Never = true
-		}, 10 * time.Second, was, []string{"A"}},
+		}, rewrittenAfter, was, []string{"A"}},
 		"a pod below the partition is stale": {func(s *State) {
 			s.Pods[0].Mounts = []Mount{{Class: "other", Status: rotated("web-a", "v2", at(time.Hour)).Mounts[0].Status}}
 			s.Workload.Partition = 1
-		}, 10 * time.Second, was, []string{"A"}},
+		}, rewrittenAfter, was, []string{"A"}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -291,6 +291,12 @@ func (v *view) roll() Decision {
 	d.Stamp = newStamp(v.content.fingerprint(len(unsettled) > 0), v.s.Workload.Generation)
 	d.Cause = v.cause()
 	d.Baseline = v.base.answered(d.Stamp, v.content, v.s, v.now, func(name string) bool { return !unsettled[name] })
+	for name, secret := range d.Baseline.Secrets {
+		if v.sameAssumed(name) {
+			secret.Feeds = "" // if it is written after all, that is no edit
+			d.Baseline.Secrets[name] = secret
+		}
+	}
 	return d
 }
 

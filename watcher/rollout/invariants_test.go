@@ -165,6 +165,8 @@ func (w *world) do(s step) {
 		}
 	case "end after next patch":
 		w.watcher.lose = true
+	case "slow driver":
+		w.slow = w.now + w.between(time.Minute, 20*time.Minute)
 	case "delete Secret":
 		w.deleteSecret(s.a)
 	case "delete statuses":
@@ -754,7 +756,7 @@ var rotationsAndFaults = simulation{
 // then cost a rollout that was not needed, but never an endless row of them.
 var anythingGoes = simulation{
 	sequence: func(rng *rand.Rand) []step {
-		return randomSteps(rng, 3+rng.IntN(12), func() time.Duration { return gap(rng) }, append([]string{"rotate", "scale to zero"}, everything...)...)
+		return randomSteps(rng, 3+rng.IntN(12), func() time.Duration { return gap(rng) }, append([]string{"rotate", "scale to zero", "slow driver"}, everything...)...)
 	},
 	then: func(w *world, s step, before []int) {
 		for _, wl := range w.workloads {
@@ -780,5 +782,5 @@ func TestRotationsAndFaults(t *testing.T) {
 }
 
 func TestAnythingGoes(t *testing.T) {
-	anythingGoes.run(t, 0.4, append(slices.Concat(faults, everything), "scale to zero", "scaled up", "scaled down", "pod crashed", "pod crashed again", "init container failed", "status inherited", "status re-created")...)
+	anythingGoes.run(t, 0.4, append(slices.Concat(faults, everything), "scale to zero", "Secret late", "scaled up", "scaled down", "pod crashed", "pod crashed again", "init container failed", "status inherited", "status re-created")...)
 }

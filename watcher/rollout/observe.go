@@ -186,7 +186,7 @@ func (v *view) observeSecret(b Baseline, running []*judged, name string, secret 
 	case !recorded:
 		b.Secrets[name] = SecretBaseline{Digest: secret.Digest, Since: v.now, Feeds: feeds}
 	case common && v.allRun() && digest == secret.Digest:
-		if len(v.stale)+len(v.kept) > 0 || v.agreedFor(name, sameValueAfter).reason != "" {
+		if len(v.stale)+len(v.kept) > 0 || v.agreedFor(name, rewrittenAfter).reason != "" {
 			feeds = "" // the Secret may not hold yet what they agree on
 		}
 		was = was.confirmed(digest, feeds, v.now)

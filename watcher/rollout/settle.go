@@ -122,6 +122,12 @@ func (p pending) soon() bool {
 	return p.rewritten || p.reason == SecretSettling && p.after <= sameValueAfter
 }
 
+// sameAssumed reports whether a Secret is held to be settled though nobody has
+// written it since objects changed that it holds: by the same value, or by a driver that is late.
+func (v *view) sameAssumed(name string) bool {
+	return v.staleByFeeds(name) && !v.newToStale(name, v.s.Secrets[name]) && !v.unsynced(name)
+}
+
 func (v *view) agreedAndSteadyFor(name string, d time.Duration) pending {
 	if p := v.agreedFor(name, d); p.reason != "" {
 		return p

@@ -548,3 +548,35 @@ func TestSameOn(t *testing.T) {
 		})
 	}
 }
+
+// TestALateSecretIsNoEdit has a driver that is slower than what counts as the same
+// value: the Secret changes when the rollout for its new versions is over.
+func TestALateSecretIsNoEdit(t *testing.T) {
+	s := freshEnv(Republishing)
+	d := live(s, defaults(), append([]moment{{time.Second, polls(2, "v2")}}, looks(11*time.Second)...)...)
+	if d.Action != Roll || d.Baseline.Secrets[env].Unsettled {
+		t.Fatalf("the same value is not assumed: %+v", d)
+	}
+	s.Baseline, s.Memory = d.Baseline, d.Memory
+	s.Workload.Generation, s.Workload.ObservedGeneration = 4, 4
+	s.Workload.Stamp, s.Workload.Rolled = d.Stamp, now.Add(11*time.Second)
+	for i, name := range []string{"web-c", "web-d"} {
+		p := firstMount(name)
+		p.Created, p.Started, p.Stamp = now.Add(12*time.Second), now.Add(20*time.Second), d.Stamp
+		st := p.Mounts[0].Status
+		st.Created, st.Changed, st.Versions = now.Add(13*time.Second), now.Add(13*time.Second), versions("v2")
+		s.Pods[i] = p
+	}
+	feed(&s)
+	for late, want := range map[time.Duration]outcome{
+		40 * time.Second:  {Roll, SecretChanged, 0},
+		360 * time.Second: {Roll, SecretChanged, 0},
+		362 * time.Second: {Wait, SecretEdited, 4*time.Minute - 2*time.Second},
+	} {
+		looked := append(looks(20*time.Second, late-time.Second), moment{late, writes("B", late)})
+		d := live(s, defaults(), append(looked, looks(late+2*time.Second)...)...)
+		if diff := cmp.Diff(want, outcomeOf(d)); diff != "" {
+			t.Errorf("%s late: %s (-want +got):\n%s", late, d.Message, diff)
+		}
+	}
+}

@@ -32,6 +32,7 @@ type world struct {
 	secrets   map[string]*simSecret
 	workloads []*simWorkload
 	orphans   map[string]*simStatus // statuses that wait for the garbage collector, by name
+	slow      time.Duration         // the driver is late with Secrets until then
 
 	uids         int
 	watcher      *simWatcher
@@ -346,6 +347,10 @@ func (w *world) afterStatus(p *simPod, c *simClass, first bool) {
 	}
 	if w.rng.IntN(10) == 0 {
 		delay = w.between(time.Second, 3*time.Second)
+	}
+	if w.now < w.slow {
+		w.happens("Secret late")
+		delay = w.between(sameValueAfter, 2*time.Minute)
 	}
 	w.after(delay, func() {
 		if !p.finished && (w.driver == Republishing || !first || w.secrets[c.secret].values == nil) {
