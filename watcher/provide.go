@@ -273,8 +273,7 @@ func generated(c *class) bool {
 	return c.Labels[dependency.ManagedByLabel] == dependency.ManagedBy && strings.HasPrefix(c.Name, dependency.ClassPrefix)
 }
 
-// make creates a class, unless its Secret belongs to somebody else. Then it is
-// tried again from time to time: who gives the Secret up tells nobody.
+// make creates a class, unless its Secret belongs to somebody else.
 func (p *provider) make(ctx context.Context, k classKey, record dependency.Record) error {
 	why, err := p.taken(ctx, k, record)
 	switch {
@@ -282,7 +281,6 @@ func (p *provider) make(ctx context.Context, k classKey, record dependency.Recor
 		return err
 	case why != "":
 		p.withhold(k, why)
-		p.classes.AddAfter(k, withheldAgain)
 		return nil
 	}
 	return p.create(ctx, record.Class(k.namespace))
@@ -291,9 +289,13 @@ func (p *provider) make(ctx context.Context, k classKey, record dependency.Recor
 // withheldAgain is the pause until a class that is withheld is looked at again.
 const withheldAgain = 30 * time.Second
 
+// withhold tells why a class is not made, and has it looked at again from time
+// to time: who gives a Secret up tells nobody, and what is withheld is counted
+// for as long as it is.
 func (p *provider) withhold(k classKey, why string) {
 	p.metrics.classes.WithLabelValues(classWithheld).Inc()
 	p.tell.withheld(k, p.askersOf(k), why)
+	p.classes.AddAfter(k, withheldAgain)
 }
 
 // taken answers why a class must not fill the Secret that the record names, ""
@@ -305,6 +307,7 @@ func (p *provider) withhold(k classKey, why string) {
 //	another class of ours, that a template asks for     taken: who came first keeps it
 //	another class of ours, that only older pods need    free: it ends with them
 //	a Secret that the driver does not manage            taken
+//	no right to look for the Secret                     taken, as it may be
 func (p *provider) taken(ctx context.Context, k classKey, record dependency.Record) (string, error) {
 	if record.Secret == "" || record.Secret == record.SecretProviderClass {
 		return "", nil
@@ -321,6 +324,10 @@ func (p *provider) taken(ctx context.Context, k classKey, record dependency.Reco
 	}
 	if first := p.firstToAsk(k.namespace, record.Secret); first != "" && first != k.name {
 		return fmt.Sprintf("Secret %s is asked for with other objects by another workload%s", record.Secret, mend), nil
+	}
+	if p.caches.secrets.informer == nil {
+		return fmt.Sprintf("Secret %s may exist and would be overwritten, and the watcher has no right to look (watcher.secretTrigger: false); "+
+			"leave %s out, or write a class and name it with %s", record.Secret, annotation.Secret, annotation.SecretProviderClass), nil
 	}
 	unmanaged, err := p.unmanaged(ctx, k.namespace, record.Secret)
 	if err != nil {
@@ -359,9 +366,9 @@ func older(a, b *workload) bool {
 }
 
 // unmanaged reports whether a Secret exists that the driver does not fill. Its
-// metadata alone is read. Without access to Secrets nothing can be told.
+// metadata alone is read.
 func (p *provider) unmanaged(ctx context.Context, namespace, name string) (bool, error) {
-	if p.caches.secrets.informer == nil || p.caches.secrets.get(namespace, name) != nil {
+	if p.caches.secrets.get(namespace, name) != nil {
 		return false, nil
 	}
 	list, err := p.metadata.Resource(corev1.SchemeGroupVersion.WithResource("secrets")).Namespace(namespace).List(ctx,

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -217,29 +218,48 @@ func TestASecretThatBelongsToSomebodyElseWithholdsTheClass(t *testing.T) {
 	tests := map[string]struct {
 		objects    []runtime.Object
 		unmanaged  bool
+		blind      bool
 		wantMade   int
 		wantEvents []string
 	}{
-		"nobody has it":                  {[]runtime.Object{named("web", "a", 0)}, false, 1, nil},
-		"two workloads ask for the same": {[]runtime.Object{named("web", "a", 0), named("api", "a", 0)}, false, 1, nil},
+		"nobody has it":                  {objects: []runtime.Object{named("web", "a", 0)}, wantMade: 1},
+		"two workloads ask for the same": {objects: []runtime.Object{named("web", "a", 0), named("api", "a", 0)}, wantMade: 1},
 		"two workloads ask for different ones": {
-			[]runtime.Object{named("new", "a", 0), named("old", "b", time.Hour)}, false, 1,
-			[]string{"Warning SecretProviderClassWithheld Deployment/new"},
+			objects:    []runtime.Object{named("new", "a", 0), named("old", "b", time.Hour)},
+			wantMade:   1,
+			wantEvents: []string{"Warning SecretProviderClassWithheld Deployment/new"},
 		},
 		"a class of the user's own fills it": {
-			[]runtime.Object{named("web", "a", 0), own}, false, 1,
-			[]string{"Warning SecretProviderClassWithheld Deployment/web"},
+			objects:    []runtime.Object{named("web", "a", 0), own},
+			wantMade:   1,
+			wantEvents: []string{"Warning SecretProviderClassWithheld Deployment/web"},
 		},
 		"a Secret that the driver does not fill": {
-			[]runtime.Object{named("web", "a", 0)}, true, 0,
-			[]string{"Warning SecretProviderClassWithheld Deployment/web"},
+			objects:    []runtime.Object{named("web", "a", 0)},
+			unmanaged:  true,
+			wantEvents: []string{"Warning SecretProviderClassWithheld Deployment/web"},
 		},
-		"a Secret that the driver fills": {[]runtime.Object{named("web", "a", 0), managedSecret("shared", "x")}, false, 1, nil},
+		"a Secret that the driver fills": {objects: []runtime.Object{named("web", "a", 0), managedSecret("shared", "x")}, wantMade: 1},
+		"a Secret that nobody may look for": {
+			objects:    []runtime.Object{named("web", "a", 0)},
+			blind:      true,
+			wantEvents: []string{"Warning SecretProviderClassWithheld Deployment/web"},
+		},
+		"a generated name that nobody may look for": {
+			objects: []runtime.Object{deployment(func(d *appsv1.Deployment) {
+				d.Spec.Template.Annotations = map[string]string{
+					annotation.Objects: "a", annotation.ClientID: client, annotation.Env: "A=a",
+				}
+			})},
+			blind:    true,
+			wantMade: 1,
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := start(t, append([]runtime.Object{enabledNamespace()}, test.objects...), func(config *Config) {
+					config.SecretTrigger = !test.blind
 					if test.unmanaged {
 						there := &metav1.PartialObjectMetadata{ObjectMeta: meta("shared")}
 						there.APIVersion, there.Kind = "v1", "Secret"
@@ -257,6 +277,38 @@ func TestASecretThatBelongsToSomebodyElseWithholdsTheClass(t *testing.T) {
 				}
 				if diff := cmp.Diff(test.wantEvents, c.events()); diff != "" {
 					t.Errorf("events (-want +got)\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
+// An alert counts on it: what is counted once has not grown a quarter of an hour later.
+func TestAClassIsCountedAsWithheldForAsLongAsItIs(t *testing.T) {
+	tests := map[string]func(*secretsstore.SecretProviderClass) *secretsstore.SecretProviderClass{
+		"its name is taken":   foreign,
+		"its Secret is taken": func(c *secretsstore.SecretProviderClass) *secretsstore.SecretProviderClass { return renamed(c, "own") },
+	}
+	for name, change := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := asking("a")
+				d.Spec.Template.Annotations[annotation.Secret] = "shared"
+				record := dependency.Record{
+					V: dependency.Version, Vault: "shop-kv", Objects: []string{"secret/a"}, Secret: "shared",
+					ClientID: "22222222-2222-2222-2222-222222222222", TenantID: "11111111-1111-1111-1111-111111111111",
+				}
+				record.SecretProviderClass = record.ClassName()
+				c := start(t, []runtime.Object{enabledNamespace(), d, change(record.Class(shop))})
+				defer c.stop()
+				withheld := func() float64 {
+					return testutil.ToFloat64(c.controller.metrics.classes.WithLabelValues(classWithheld))
+				}
+				time.Sleep(time.Hour)
+				before := withheld()
+				time.Sleep(15 * time.Minute)
+				if grown := withheld() - before; grown == 0 {
+					t.Errorf("counted %v times, and no more", before)
 				}
 			})
 		})

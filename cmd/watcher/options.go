@@ -62,7 +62,7 @@ func (o *options) addFlags(fs *flag.FlagSet) {
 	fs.DurationVar(&o.rollout.StuckAfter, "stuck-after", 10*time.Minute, "a rollout without progress for this long is reported and frees its place; 0: never")
 	fs.DurationVar(&o.rollout.ClockSkew, "clock-skew", time.Minute, "by how much the clocks of nodes and API server may differ; a start that close to a change counts as before it")
 	fs.DurationVar(&o.retention, "class-retention", time.Hour, "keep a generated SecretProviderClass for this long after the last that needed it")
-	fs.BoolVar(&o.secretTrigger, "secret-trigger", true, "watch the Secrets that the driver fills; false: no access to Secrets, and env is judged by the driver's statuses alone")
+	fs.BoolVar(&o.secretTrigger, "secret-trigger", true, "watch the Secrets that the driver fills; false: no access to Secrets, env is judged by the driver's statuses alone, and no class is made for a Secret that a workload names")
 	fs.BoolVar(&o.honorReloader, "honor-reloader-annotations", false, "roll workloads by the annotations of Stakater's Reloader too, for SecretProviderClasses "+
 		"and the Secrets that the driver fills; without --secret-trigger, Secrets are known by their classes alone")
 	fs.Var(&o.ownerKinds, "owner-kinds", "`kinds` of workloads to roll besides Deployments, StatefulSets and DaemonSets, as Kind.version.group "+
