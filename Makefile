@@ -136,7 +136,7 @@ golden: ## rewrite the golden files; read the difference before you commit it
 
 .PHONY: image
 image: ## build the image of both binaries (IMAGE, VERSION; needs docker buildx)
-	$(DOCKER) buildx build --build-arg VERSION=$(VERSION) --tag $(IMAGE) .
+	$(DOCKER) buildx build --load --build-arg VERSION=$(VERSION) --tag $(IMAGE) .
 
 .PHONY: vuln
 vuln: $(VULN) ## known vulnerabilities of what we call (needs the network)
