@@ -58,7 +58,12 @@ func (c *caches) hinders(p *pod) string {
 			found = append(found, text)
 		}
 	}
-	for _, failure := range c.mountFailures.by(byPod, string(p.UID)) {
+	// An Event stays for an hour, also of a mount that is made a moment later.
+	failures := c.mountFailures.by(byPod, string(p.UID))
+	if c.mounted(p, p.classes...) {
+		failures = nil
+	}
+	for _, failure := range failures {
 		if !slices.Contains(found, failure.text) {
 			found = append(found, failure.text)
 		}
@@ -69,10 +74,20 @@ func (c *caches) hinders(p *pod) string {
 	return p.doesNotStart(strings.Join(found, "; "))
 }
 
+// mounted reports whether classes have been mounted for this very pod: of each
+// the driver writes a status as the last step. It may be another pod's that had
+// the name before.
+func (c *caches) mounted(p *pod, classes ...string) bool {
+	return !slices.ContainsFunc(classes, func(class string) bool {
+		s := c.mountOf(p, class)
+		return s == nil || s.owner != p.UID
+	})
+}
+
 func (p *pod) doesNotStart(why string) string { return "Pod " + p.Name + " does not start: " + why }
 
 // classHinders compares what a class, the pod's ServiceAccount and the driver's
-// provider need of one another.
+// provider need of one another. Identities that have mounted it fit.
 func (c *caches) classHinders(p *pod, name string) string {
 	class := c.classes.get(p.Namespace, name)
 	if class == nil {
@@ -84,6 +99,9 @@ func (c *caches) classHinders(p *pod, name string) string {
 	serviceAccount := c.accounts.get(p.Namespace, p.account)
 	if serviceAccount == nil {
 		return "ServiceAccount " + p.account + " does not exist"
+	}
+	if c.mounted(p, name) {
+		return ""
 	}
 	ours := serviceAccount.Annotations[annotation.IdentityClientID]
 	theirs := class.spec.Parameters["clientID"]

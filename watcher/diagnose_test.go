@@ -32,6 +32,20 @@ func TestHinders(t *testing.T) {
 	}
 	failure := &corev1.Event{ObjectMeta: meta("web-1-a.1"), InvolvedObject: corev1.ObjectReference{Name: "web-1-a", UID: "web-1-a-uid"}}
 	failure.Message = "failed to get objectType:secret, objectName:db-pasword, objectVersion:: ERROR CODE: SecretNotFound"
+	mounted, inherited := podStatus("web-1-a", "files", "v1", 1, noon), podStatus("web-1-a", "files", "v1", 1, noon)
+	inherited.OwnerReferences[0].UID = "of a pod that had the name before"
+	pulling := func(p *corev1.Pod) {
+		p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "app", State: corev1.ContainerState{
+			Waiting: &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff", Message: "a message may quote anything"},
+		}}}
+	}
+	alsoMounts := func(class string) func(*corev1.Pod) {
+		return func(p *corev1.Pod) {
+			p.Spec.Volumes = append(p.Spec.Volumes, csiVolume("more", class))
+			p.Spec.Containers[0].VolumeMounts = append(p.Spec.Containers[0].VolumeMounts, corev1.VolumeMount{Name: "more", MountPath: "/mnt/more"})
+		}
+	}
+	more := class(func(c *secretsstore.SecretProviderClass) { c.Name = "more" })
 	tests := map[string]struct {
 		objects []runtime.Object
 		pod     func(*corev1.Pod)
@@ -67,13 +81,39 @@ func TestHinders(t *testing.T) {
 			want:    "Pod web-1-a does not start: secret/db-pasword could not be read: SecretNotFound",
 		},
 		"the image cannot be pulled": {
-			objects: []runtime.Object{class(), account(mine)},
-			pod: func(p *corev1.Pod) {
-				p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "app", State: corev1.ContainerState{
-					Waiting: &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff", Message: "a message may quote anything"},
-				}}}
-			},
+			objects:     []runtime.Object{class(), account(mine)},
+			pod:         pulling,
 			wantStuckOn: "Pod web-1-a does not start: ImagePullBackOff (container app)",
+		},
+		"kubelet told of a mount that has been made since": {
+			objects: []runtime.Object{class(), account(mine), failure, mounted},
+		},
+		"kubelet told of a mount that has been made since, and the image cannot be pulled": {
+			objects:     []runtime.Object{class(), account(mine), failure, mounted},
+			pod:         pulling,
+			wantStuckOn: "Pod web-1-a does not start: ImagePullBackOff (container app)",
+		},
+		"kubelet told of mounts that have all been made since": {
+			objects: []runtime.Object{class(), more, account(mine), failure, mounted, podStatus("web-1-a", "more", "v1", 1, noon)},
+			pod:     alsoMounts("more"),
+		},
+		"kubelet tells of one of two mounts": {
+			objects: []runtime.Object{class(), more, account(mine), failure, mounted},
+			pod:     alsoMounts("more"),
+			want:    "Pod web-1-a does not start: secret/db-pasword could not be read: SecretNotFound",
+		},
+		"kubelet tells of a mount that an earlier pod of the name had": {
+			objects: []runtime.Object{class(), account(mine), failure, inherited},
+			want:    "Pod web-1-a does not start: secret/db-pasword could not be read: SecretNotFound",
+		},
+		"class and account name different identities, and that has worked": {
+			objects:     []runtime.Object{class(), account(other), mounted},
+			pod:         pulling,
+			wantStuckOn: "Pod web-1-a does not start: ImagePullBackOff (container app)",
+		},
+		"the class of a mount is missing": { // kubelet asks the driver again and again, and unmounts when that fails
+			objects: []runtime.Object{account(mine), mounted},
+			want:    "Pod web-1-a does not start: SecretProviderClass files does not exist",
 		},
 		"another provider's class is not looked into": {
 			objects: []runtime.Object{class(func(c *secretsstore.SecretProviderClass) { c.Spec.Provider = "vault" })},
