@@ -261,3 +261,26 @@ func (c *cluster) events() []string {
 	}
 	return lines
 }
+
+// told answers how often something was told for a reason.
+func (c *cluster) told(reason string) (times int32) {
+	c.t.Helper()
+	events, err := c.kube.CoreV1().Events("").List(c.t.Context(), metav1.ListOptions{})
+	c.must(err)
+	for _, e := range events.Items {
+		if e.Reason == reason {
+			times += e.Count
+		}
+	}
+	return times
+}
+
+// changePods changes every pod of the shop.
+func (c *cluster) changePods(change func(*corev1.Pod)) {
+	c.t.Helper()
+	for _, p := range c.pods() {
+		change(&p)
+		_, err := c.kube.CoreV1().Pods(shop).Update(c.t.Context(), &p, metav1.UpdateOptions{})
+		c.must(err)
+	}
+}

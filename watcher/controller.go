@@ -342,6 +342,7 @@ func (c *Controller) look(ctx context.Context, k key) error {
 	n.memory = d.Memory
 	if d.Counts.Stale == 0 {
 		n.refused, n.retryAt = 0, time.Time{}
+		c.tell.settled(w)
 	}
 	c.follow(now, w, n, d)
 	if wait := c.tell.decided(w, d, now.Sub(n.reasoned)); wait > 0 {
@@ -393,9 +394,7 @@ func (c *Controller) examine(now time.Time, w *workload, n *note) {
 	c.metrics.missed.Add(float64(len(h.missed) - n.missed))
 	n.missed = len(h.missed)
 	c.tell.examined(w, h)
-	if wanted := c.provider.wants(w.key()); c.caches.newDefaults(w, wanted) {
-		c.tell.newDefaults(w, wanted.SecretProviderClass)
-	}
+	c.tell.newDefaults(w, c.caches.newDefaults(w, c.provider.wants(w.key())))
 	if h.again > 0 {
 		c.workloads.AddAfter(w.key(), h.again)
 	}
@@ -429,9 +428,7 @@ func (c *Controller) follow(now time.Time, w *workload, n *note, d rollout.Decis
 		c.log.Warn("Rollout is stuck", w.attrs()...)
 	}
 	stuck := d.Stuck && (n.tracked != "" || d.Counts.Stale > 0)
-	if stuck {
-		c.tell.stuck(w, d, c.caches.stuckOn(w))
-	}
+	c.tell.stuck(w, d, stuck, func() string { return c.caches.stuckOn(w) })
 	c.metrics.held(n.stuck, stuck)
 	n.stuck = stuck
 	if n.decided.Reason != d.Reason {

@@ -1,6 +1,7 @@
 package watcher
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -18,6 +19,7 @@ const slowStart = time.Minute
 type health struct {
 	missed  []string // names of pods that ask for an injection and did not get it
 	hinders string   // why a pod's secrets are not mounted, "" for nothing that is known
+	slow    string   // the name of that pod
 	unheard []string // keys of annotations that ask for nothing where they stand
 	again   time.Duration
 }
@@ -29,6 +31,7 @@ func (c *caches) examine(now time.Time, w *workload) health {
 		return h
 	}
 	h.unheard = w.unheard()
+	var slow []*pod
 	for _, p := range c.podsOf(w) {
 		if p.missed() {
 			h.missed = append(h.missed, p.Name)
@@ -36,11 +39,18 @@ func (c *caches) examine(now time.Time, w *workload) health {
 		if !p.injected || p.finished || !p.started.IsZero() {
 			continue
 		}
-		switch left := slowStart - now.Sub(p.CreationTimestamp.Time); {
-		case left > 0:
+		if left := slowStart - now.Sub(p.CreationTimestamp.Time); left > 0 {
 			h.again = max(h.again, left)
-		case h.hinders == "":
-			h.hinders = c.hinders(p)
+		} else {
+			slow = append(slow, p)
+		}
+	}
+	// Each time of the same one, as long as it is hindered.
+	slices.SortFunc(slow, func(a, b *pod) int { return strings.Compare(a.Name, b.Name) })
+	for _, p := range slow {
+		if h.hinders = c.hinders(p); h.hinders != "" {
+			h.slow = p.Name
+			break
 		}
 	}
 	slices.Sort(h.missed)
@@ -59,19 +69,17 @@ func (c *caches) hinders(p *pod) string {
 		}
 	}
 	// An Event stays for an hour, also of a mount that is made a moment later.
-	failures := c.mountFailures.by(byPod, string(p.UID))
-	if c.mounted(p, p.classes...) {
-		failures = nil
-	}
-	for _, failure := range failures {
-		if !slices.Contains(found, failure.text) {
-			found = append(found, failure.text)
+	if !c.mounted(p, p.classes...) {
+		var failures []string
+		for _, failure := range c.mountFailures.by(byPod, string(p.UID)) {
+			if !slices.Contains(found, failure.text) {
+				failures = append(failures, failure.text)
+			}
 		}
+		slices.Sort(failures)
+		found = append(found, slices.Compact(failures)...)
 	}
-	if len(found) == 0 {
-		return ""
-	}
-	return p.doesNotStart(strings.Join(found, "; "))
+	return strings.Join(found, "; ")
 }
 
 // mounted reports whether classes have been mounted for this very pod: of each
@@ -84,7 +92,7 @@ func (c *caches) mounted(p *pod, classes ...string) bool {
 	})
 }
 
-func (p *pod) doesNotStart(why string) string { return "Pod " + p.Name + " does not start: " + why }
+func doesNotStart(pod, why string) string { return "Pod " + pod + " does not start: " + why }
 
 // classHinders compares what a class, the pod's ServiceAccount and the driver's
 // provider need of one another. Identities that have mounted it fit.
@@ -121,20 +129,24 @@ func otherIdentity(parameters map[string]string) bool {
 	return parameters["useVMManagedIdentity"] == "true" || parameters["usePodIdentity"] == "true"
 }
 
-// examined tells what is wrong with the pods, each thing once.
+// examined tells what is wrong with the pods.
 func (t *teller) examined(w *workload, h health) {
-	if len(h.missed) > 0 && t.once(w.UID, reasonMissed+w.stamp()) {
+	missed := ""
+	if len(h.missed) > 0 {
+		missed = "under " + w.stamp() // whoever they are
+	}
+	if t.standing(w.UID, reasonMissed, missed) {
 		t.event(w, warning, reasonMissed, fmt.Sprintf(
 			"%d pods ask for secrets and were not injected (%s): the webhook was away when they were made, "+
 				"or their namespace was labelled later; restart them", len(h.missed), few(h.missed)))
 	}
-	if len(h.unheard) > 0 && t.once(w.UID, reasonNotCopied+strings.Join(h.unheard, ",")) {
+	if unheard := strings.Join(h.unheard, ", "); t.standing(w.UID, reasonNotCopied, unheard) {
 		t.event(w, warning, reasonNotCopied, fmt.Sprintf(
 			"On a %s itself nothing is asked for by %s, which the webhook does not copy from there: annotate its pod template",
-			w.kind.Kind, strings.Join(h.unheard, ", ")))
+			w.kind.Kind, unheard))
 	}
-	if h.hinders != "" && t.once(w.UID, h.hinders) {
-		t.event(w, warning, reasonNotStarting, h.hinders)
+	if t.standing(w.UID, reasonNotStarting, h.hinders) { // one pod for all that are hindered by the same
+		t.event(w, warning, reasonNotStarting, doesNotStart(h.slow, h.hinders))
 	}
 }
 
@@ -162,28 +174,25 @@ func (c *caches) stuckOn(w *workload) string {
 		return strings.Compare(a.Name, b.Name)
 	})
 	for _, p := range waiting {
-		switch text := c.hinders(p); {
-		case text != "":
-			return text
-		case p.trouble != "":
-			return p.doesNotStart(p.trouble)
+		if why := cmp.Or(c.hinders(p), p.trouble); why != "" {
+			return doesNotStart(p.Name, why)
 		}
 	}
 	return ""
 }
 
-// newDefaults reports whether the workload's template would come to another
-// generated class now than the one that its pods have: a default has changed,
-// which by itself rolls nothing.
-func (c *caches) newDefaults(w *workload, wanted dependency.Record) bool {
+// newDefaults answers the generated class that the workload's template would come
+// to now, where it is another than the one that its pods have, else "": a default
+// has changed, which by itself rolls nothing.
+func (c *caches) newDefaults(w *workload, wanted dependency.Record) string {
 	if !wanted.Generated() || w.fixed {
-		return false
+		return ""
 	}
 	current := c.currency(w)
 	for _, p := range c.podsOf(w) {
 		if p.injected && !p.finished && current(p) && !slices.Contains(p.classes, wanted.SecretProviderClass) {
-			return true
+			return wanted.SecretProviderClass
 		}
 	}
-	return false
+	return ""
 }

@@ -56,15 +56,15 @@ func TestHinders(t *testing.T) {
 		"all that can be seen is right": {objects: []runtime.Object{class(), account(mine)}},
 		"the class is missing": {
 			objects: []runtime.Object{account(mine)},
-			want:    "Pod web-1-a does not start: SecretProviderClass files does not exist",
+			want:    "SecretProviderClass files does not exist",
 		},
 		"the account is missing": {
 			objects: []runtime.Object{class()},
-			want:    "Pod web-1-a does not start: ServiceAccount web does not exist",
+			want:    "ServiceAccount web does not exist",
 		},
 		"the class names nobody": {
 			objects: []runtime.Object{class(func(c *secretsstore.SecretProviderClass) { delete(c.Spec.Parameters, "clientID") }), account("")},
-			want:    "Pod web-1-a does not start: SecretProviderClass files names no clientID",
+			want:    "SecretProviderClass files names no clientID",
 		},
 		"the class names nobody, and uses the node's identity": {
 			objects: []runtime.Object{class(func(c *secretsstore.SecretProviderClass) {
@@ -73,17 +73,17 @@ func TestHinders(t *testing.T) {
 		},
 		"class and account name different identities": {
 			objects: []runtime.Object{class(), account(other)},
-			want: "Pod web-1-a does not start: SecretProviderClass files names another clientID than ServiceAccount web: " +
+			want: "SecretProviderClass files names another clientID than ServiceAccount web: " +
 				"its identity must trust system:serviceaccount:shop:web",
 		},
 		"kubelet tells of the object": {
 			objects: []runtime.Object{class(), account(mine), failure},
-			want:    "Pod web-1-a does not start: secret/db-pasword could not be read: SecretNotFound",
+			want:    "secret/db-pasword could not be read: SecretNotFound",
 		},
 		"the image cannot be pulled": {
 			objects:     []runtime.Object{class(), account(mine)},
 			pod:         pulling,
-			wantStuckOn: "Pod web-1-a does not start: ImagePullBackOff (container app)",
+			wantStuckOn: "ImagePullBackOff (container app)",
 		},
 		"kubelet told of a mount that has been made since": {
 			objects: []runtime.Object{class(), account(mine), failure, mounted},
@@ -91,7 +91,7 @@ func TestHinders(t *testing.T) {
 		"kubelet told of a mount that has been made since, and the image cannot be pulled": {
 			objects:     []runtime.Object{class(), account(mine), failure, mounted},
 			pod:         pulling,
-			wantStuckOn: "Pod web-1-a does not start: ImagePullBackOff (container app)",
+			wantStuckOn: "ImagePullBackOff (container app)",
 		},
 		"kubelet told of mounts that have all been made since": {
 			objects: []runtime.Object{class(), more, account(mine), failure, mounted, podStatus("web-1-a", "more", "v1", 1, noon)},
@@ -100,20 +100,20 @@ func TestHinders(t *testing.T) {
 		"kubelet tells of one of two mounts": {
 			objects: []runtime.Object{class(), more, account(mine), failure, mounted},
 			pod:     alsoMounts("more"),
-			want:    "Pod web-1-a does not start: secret/db-pasword could not be read: SecretNotFound",
+			want:    "secret/db-pasword could not be read: SecretNotFound",
 		},
 		"kubelet tells of a mount that an earlier pod of the name had": {
 			objects: []runtime.Object{class(), account(mine), failure, inherited},
-			want:    "Pod web-1-a does not start: secret/db-pasword could not be read: SecretNotFound",
+			want:    "secret/db-pasword could not be read: SecretNotFound",
 		},
 		"class and account name different identities, and that has worked": {
 			objects:     []runtime.Object{class(), account(other), mounted},
 			pod:         pulling,
-			wantStuckOn: "Pod web-1-a does not start: ImagePullBackOff (container app)",
+			wantStuckOn: "ImagePullBackOff (container app)",
 		},
 		"the class of a mount is missing": { // kubelet asks the driver again and again, and unmounts when that fails
 			objects: []runtime.Object{account(mine), mounted},
-			want:    "Pod web-1-a does not start: SecretProviderClass files does not exist",
+			want:    "SecretProviderClass files does not exist",
 		},
 		"another provider's class is not looked into": {
 			objects: []runtime.Object{class(func(c *secretsstore.SecretProviderClass) { c.Spec.Provider = "vault" })},
@@ -132,7 +132,11 @@ func TestHinders(t *testing.T) {
 			if got := c.examine(noon, w).hinders; got != test.want {
 				t.Errorf("got  %q\nwant %q", got, test.want)
 			}
-			if got, want := c.stuckOn(w), test.want+test.wantStuckOn; got != want {
+			want := test.want + test.wantStuckOn
+			if want != "" {
+				want = "Pod web-1-a does not start: " + want
+			}
+			if got := c.stuckOn(w); got != want {
 				t.Errorf("stuck on %q\nwant     %q", got, want)
 			}
 		})

@@ -80,6 +80,10 @@ var atOnce = map[rollout.Reason]bool{
 // tellAfter is that while.
 const tellAfter = time.Minute
 
+// tellAgain is how long a thing must have been over to be told again when it
+// comes up another time. What comes and goes every few seconds is told once.
+const tellAgain = 10 * time.Minute
+
 // maxTold bounds what is remembered of what was said. Saying a thing again is
 // no harm, growing for ever is.
 const maxTold = 20000
@@ -107,8 +111,9 @@ func (s eventSink) Patch(e *corev1.Event, data []byte) (*corev1.Event, error) {
 type teller struct {
 	recorders *recorders
 
-	mu   sync.Mutex
-	told map[saying]bool
+	mu    sync.Mutex
+	told  map[saying]bool
+	stood map[subject]map[string]time.Time // of each text when it was over, zero while it stands
 }
 
 // saying is something said of an object.
@@ -132,6 +137,45 @@ func (t *teller) once(about types.UID, text string) bool {
 	return true
 }
 
+// subject is what may be said of an object, of which one thing at a time stands.
+type subject struct {
+	about types.UID
+	topic string
+}
+
+// standing reports whether what stands with an object now, "" for nothing, is to
+// be told: once for each time that it comes up. It wants to be asked at every look.
+func (t *teller) standing(about types.UID, topic, text string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now, s := time.Now(), subject{about, topic}
+	texts := t.stood[s]
+	for one, over := range texts {
+		switch {
+		case over.IsZero() && one != text:
+			texts[one] = now
+		case !over.IsZero() && now.Sub(over) >= tellAgain:
+			delete(texts, one)
+		}
+	}
+	if text == "" {
+		if len(texts) == 0 {
+			delete(t.stood, s)
+		}
+		return false
+	}
+	if texts == nil {
+		if t.stood == nil || len(t.stood) >= maxTold {
+			t.stood = map[subject]map[string]time.Time{}
+		}
+		texts = map[string]time.Time{}
+		t.stood[s] = texts
+	}
+	_, known := texts[text]
+	texts[text] = time.Time{}
+	return !known
+}
+
 // event tells something of a workload; of a pod or ReplicaSet that belongs to
 // somebody, such as a Job, it tells the owner.
 func (t *teller) event(w *workload, kind, reason, message string) {
@@ -143,25 +187,28 @@ func (t *teller) event(w *workload, kind, reason, message string) {
 	t.recorders.event(&about, kind, reason, message)
 }
 
+// topicDecision is that of decisions, whatever their reasons.
+const topicDecision = "Decision"
+
 // decided tells of a decision that leaves pods on old content, once for each
-// reason and rotation. It answers in how long it wants to be asked again, 0 for
-// not at all.
+// reason and rotation while it stands. It answers in how long it wants to be
+// asked again, 0 for not at all.
 func (t *teller) decided(w *workload, d rollout.Decision, stood time.Duration) time.Duration {
-	if d.Counts.Stale+d.Counts.Unknown == 0 || d.Action == rollout.Roll || quiet[d.Reason] {
-		return 0
+	text, wait := string(d.Reason)+d.Rotated.String(), time.Duration(0)
+	switch {
+	case d.Counts.Stale+d.Counts.Unknown == 0 || d.Action == rollout.Roll || quiet[d.Reason]:
+		text = ""
+	case stood < tellAfter && !atOnce[d.Reason]:
+		text, wait = "", tellAfter-stood
 	}
-	if stood < tellAfter && !atOnce[d.Reason] {
-		return tellAfter - stood
+	if t.standing(w.UID, topicDecision, text) {
+		kind := normal
+		if warnings[d.Reason] {
+			kind = warning
+		}
+		t.event(w, kind, string(d.Reason), d.Message)
 	}
-	if !t.once(w.UID, string(d.Reason)+d.Rotated.String()) {
-		return 0
-	}
-	kind := normal
-	if warnings[d.Reason] {
-		kind = warning
-	}
-	t.event(w, kind, string(d.Reason), d.Message)
-	return 0
+	return wait
 }
 
 func (t *teller) rolled(w *workload, cause string) {
@@ -173,18 +220,24 @@ func (t *teller) done(w *workload, pods int, took time.Duration) {
 		fmt.Sprintf("%d pods run on the new content, %s after the rollout began", pods, took.Round(time.Second)))
 }
 
-// stuck tells why a rollout does not move, in the words of one of its pods.
-func (t *teller) stuck(w *workload, d rollout.Decision, why string) {
+// stuck tells why a rollout does not move, in the words that why has of one of
+// its pods.
+func (t *teller) stuck(w *workload, d rollout.Decision, stuck bool, why func() string) {
+	text := ""
+	if stuck {
+		text = "of " + w.stamp()
+	}
+	if !t.standing(w.UID, string(rollout.RolloutStuck), text) {
+		return
+	}
 	message := d.Message
 	if d.Reason != rollout.RolloutStuck || message == "" {
 		message = "The rollout has not moved for long"
 	}
-	if why != "" {
-		message += ". " + why
+	if words := why(); words != "" {
+		message += ". " + words
 	}
-	if t.once(w.UID, string(rollout.RolloutStuck)+w.stamp()) {
-		t.event(w, warning, string(rollout.RolloutStuck), message)
-	}
+	t.event(w, warning, string(rollout.RolloutStuck), message)
 }
 
 func (t *teller) refused(w *workload, err error) {
@@ -192,10 +245,13 @@ func (t *teller) refused(w *workload, err error) {
 	if len(why) > maxWhy {
 		why = strings.ToValidUTF8(why[:maxWhy], "") + "..."
 	}
-	if t.once(w.UID, reasonRefused+w.stamp()+why) {
+	if t.standing(w.UID, reasonRefused, w.stamp()+why) {
 		t.event(w, warning, reasonRefused, "The API server refused the rollout, it is tried again: "+why)
 	}
 }
+
+// settled takes note that nothing is refused any more.
+func (t *teller) settled(w *workload) { t.standing(w.UID, reasonRefused, "") }
 
 // withheld tells those who need a class why there is none.
 func (t *teller) withheld(k classKey, askers []*workload, why string) {
@@ -215,8 +271,9 @@ func (t *teller) notBelieved(p *pod, err error) {
 	}
 }
 
+// newDefaults tells that pods would ask for another class now, "" for none.
 func (t *teller) newDefaults(w *workload, class string) {
-	if t.once(w.UID, reasonNewDefaults+class) {
+	if t.standing(w.UID, reasonNewDefaults, class) {
 		t.event(w, normal, reasonNewDefaults,
 			"What the namespace, its ServiceAccount or the installation give as defaults has changed since the pods were made; a restart applies it")
 	}

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"keyroll.dev/internal/secretsstore"
 )
@@ -52,27 +51,17 @@ func TestAMountThatIsLeftBehindAgainIsToldAgain(t *testing.T) {
 		update := func(pod, version string, generation int64) {
 			c.must(c.statuses.Update(secretsstore.PodStatusResource, podStatus(pod, "files", version, generation, time.Now()), shop))
 		}
-		told := func() (n int32) {
-			events, err := c.kube.CoreV1().Events(shop).List(t.Context(), metav1.ListOptions{})
-			c.must(err)
-			for _, event := range events.Items {
-				if event.Reason == reasonLagging {
-					n += event.Count
-				}
-			}
-			return n
-		}
 		time.Sleep(time.Minute)
 		update("web-1-a", "v2", 2)
 		time.Sleep(10 * time.Minute)
 		update("web-1-a", "v3", 3)
 		time.Sleep(10 * time.Minute)
-		if got := told(); got != 2 {
+		if got := c.told(reasonLagging); got != 2 {
 			t.Errorf("told %d times of two contents that a pod did not get", got)
 		}
 		update("web-1-a", "v3", 4) // written again, the same
 		time.Sleep(10 * time.Minute)
-		if got := told(); got != 2 {
+		if got := c.told(reasonLagging); got != 2 {
 			t.Errorf("told %d times of two contents", got)
 		}
 	})

@@ -228,16 +228,13 @@ func (c *caches) usesOf(w *workload) uses {
 	return u
 }
 
-// unhonored tells it, once.
+// unhonored tells it.
 func (t *teller) unhonored(w *workload, lines []string) {
-	if len(lines) == 0 {
-		return
-	}
 	text := strings.Join(lines, "; ")
 	if len(text) > maxWhy {
 		text = strings.ToValidUTF8(text[:maxWhy], "") + "..."
 	}
-	if t.once(w.UID, reasonNotHonored+text) {
+	if t.standing(w.UID, reasonNotHonored, text) {
 		t.event(w, warning, reasonNotHonored, "Reloader's annotations are honored but for this: "+text)
 	}
 }
