@@ -24,6 +24,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -80,6 +81,7 @@ type Controller struct {
 	metrics   *metrics
 	log       *slog.Logger
 	synced    []named
+	leads     atomic.Bool // it is this replica that tells
 }
 
 // named is a cache that is waited for before anything is decided.

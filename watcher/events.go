@@ -33,6 +33,7 @@ const (
 	reasonNotCopied   = "AnnotationsNotCopied"
 	reasonNotStarting = "SecretsNotMounted"
 	reasonNewDefaults = "DefaultsChanged"
+	reasonRotationOff = "RotationOff"
 
 	reasonNotHonored     = "ReloaderAnnotationNotHonored"
 	reasonReloaderActive = "ReloaderActive"
@@ -269,6 +270,13 @@ func (t *teller) notBelieved(p *pod, err error) {
 			APIVersion: "v1", Kind: "Pod", Namespace: p.Namespace, Name: p.Name, UID: p.UID,
 		}, warning, reasonNotBelieved, fmt.Sprintf("No %s is made for this pod: %v", secretsstore.ClassKind.Kind, err))
 	}
+}
+
+// rotationOff tells on the driver what concerns every workload of the cluster.
+func (t *teller) rotationOff(d *driver) {
+	t.recorders.event(&corev1.ObjectReference{
+		APIVersion: "storage.k8s.io/v1", Kind: "CSIDriver", Name: d.Name, UID: d.UID,
+	}, warning, reasonRotationOff, "Rotation is switched off: pods keep what they started with, and Keyroll rolls nothing")
 }
 
 // newDefaults tells that pods would ask for another class now, "" for none.

@@ -47,6 +47,7 @@ type metrics struct {
 	underway  prometheus.Gauge
 	stuck     prometheus.Gauge
 	leading   prometheus.Gauge
+	still     prometheus.Gauge
 	toPatch   prometheus.Histogram
 	toDone    prometheus.Histogram
 }
@@ -93,6 +94,9 @@ func newMetrics(r prometheus.Registerer, owners []OwnerKind) *metrics {
 		leading: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: prefix + "leader", Help: "1 in the replica that acts.",
 		}),
+		still: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: prefix + "rotation_off", Help: "1 while the CSI driver is known to rotate nothing: it is not there, or its rotation is switched off, which drivers before 1.6 do not tell.",
+		}),
 		toPatch: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: prefix + "rotation_to_rollout_seconds", Help: "From the driver's report of new content to the rollout's start.",
 			Buckets: rotationBuckets,
@@ -104,7 +108,7 @@ func newMetrics(r prometheus.Registerer, owners []OwnerKind) *metrics {
 	}
 	m.show(owners)
 	r.MustRegister(m.rollouts, m.classes, m.mends, m.rotations, m.lagging, m.missed, m.waiting, m.stale, m.unknown, m.underway,
-		m.stuck, m.leading, m.toPatch, m.toDone)
+		m.stuck, m.leading, m.still, m.toPatch, m.toDone)
 	return m
 }
 

@@ -3,10 +3,14 @@ package watcher
 import (
 	"maps"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 
 	"keyroll.dev/internal/secretsstore"
@@ -38,6 +42,73 @@ func TestDriverGeneration(t *testing.T) {
 			if got.generation != test.want || got.still != test.wantStill {
 				t.Errorf("generation %v, still %t; want %v, %t", got.generation, got.still, test.want, test.wantStill)
 			}
+		})
+	}
+}
+
+// driverObject is the newer driver's, with rotation switched on or off.
+func driverObject(on bool) *storagev1.CSIDriver {
+	d := &storagev1.CSIDriver{ObjectMeta: metav1.ObjectMeta{Name: secretsstore.DriverName, UID: "driver-uid"}}
+	d.Labels = map[string]string{"app.kubernetes.io/version": "1.6.0"}
+	d.Spec.RequiresRepublish = &on
+	return d
+}
+
+func TestThatNothingRotatesIsTold(t *testing.T) {
+	event := []string{"Warning RotationOff CSIDriver/" + secretsstore.DriverName}
+	update := func(c *cluster, on bool) {
+		_, err := c.kube.StorageV1().CSIDrivers().Update(t.Context(), driverObject(on), metav1.UpdateOptions{})
+		c.must(err)
+	}
+	tests := map[string]struct {
+		driver     *storagev1.CSIDriver
+		standby    bool
+		change     func(*cluster)
+		wantOff    float64
+		wantEvents []string
+	}{
+		"rotation is on":               {driver: driverObject(true)},
+		"it is off":                    {driver: driverObject(false), wantOff: 1, wantEvents: event},
+		"it is switched off":           {driver: driverObject(true), change: func(c *cluster) { update(c, false) }, wantOff: 1, wantEvents: event},
+		"it is switched on":            {driver: driverObject(false), change: func(c *cluster) { update(c, true) }, wantEvents: event},
+		"it is off, and written again": {driver: driverObject(false), change: func(c *cluster) { update(c, false) }, wantOff: 1, wantEvents: event},
+		"there is no driver":           {wantOff: 1},
+		"the driver is taken away": {driver: driverObject(true), change: func(c *cluster) {
+			c.must(c.kube.StorageV1().CSIDrivers().Delete(t.Context(), secretsstore.DriverName, metav1.DeleteOptions{}))
+		}, wantOff: 1},
+		"it is switched off, and told by who leads": {driver: driverObject(true), standby: true, change: func(c *cluster) {
+			update(c, false)
+			time.Sleep(time.Minute)
+			if told := c.events(); told != nil {
+				t.Errorf("events %v by one who stands by", told)
+			}
+			c.giveBack()
+		}, wantOff: 1, wantEvents: event},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var objects []runtime.Object
+				if test.driver != nil {
+					objects = append(objects, test.driver)
+				}
+				if test.standby {
+					objects = append(objects, heldLease())
+				}
+				c := start(t, objects)
+				defer c.stop()
+				time.Sleep(time.Minute)
+				if test.change != nil {
+					test.change(c)
+					time.Sleep(time.Minute)
+				}
+				if got := testutil.ToFloat64(c.controller.metrics.still); got != test.wantOff {
+					t.Errorf("rotation off: %v, want %v", got, test.wantOff)
+				}
+				if diff := cmp.Diff(test.wantEvents, c.events()); diff != "" {
+					t.Errorf("events (-want +got)\n%s", diff)
+				}
+			})
 		})
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"k8s.io/client-go/tools/cache"
 
+	"keyroll.dev/internal/secretsstore"
 	"keyroll.dev/watcher/reloader"
 )
 
@@ -40,6 +41,8 @@ func (c *Controller) subscribe() {
 // is in the caches already, which informers bring up to date before they tell;
 // what comes after is told.
 func (c *Controller) begin() {
+	c.leads.Store(true)
+	c.driverChanged(nil, c.caches.drivers.get("", secretsstore.DriverName))
 	for _, s := range c.caches.workloads {
 		for _, w := range s.all() {
 			c.workloadChanged(nil, w)
@@ -248,12 +251,19 @@ func (c *Controller) accountChanged(before, after *account) {
 
 // driverChanged only tells: how it works is asked at every decision.
 func (c *Controller) driverChanged(before, after *driver) {
-	if after == nil {
-		c.log.Warn("The CSI driver is gone: nothing is mounted, and nothing rotates")
-		return
+	if !c.leads.Load() {
+		return // who comes to lead begins with it
 	}
-	if after.still && (before == nil || !before.still) {
+	switch {
+	case after == nil:
+		c.metrics.still.Set(1)
+		c.log.Warn("The CSI driver is not there: nothing is mounted, and nothing rotates")
+	case !after.still:
+		c.metrics.still.Set(0)
+	case before == nil || !before.still:
+		c.metrics.still.Set(1)
 		c.log.Warn("Rotation is switched off in the CSI driver: pods keep what they started with")
+		c.tell.rotationOff(after)
 	}
 }
 

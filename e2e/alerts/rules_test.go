@@ -74,6 +74,7 @@ func healthy(minutes int) []string {
 		`keyroll_watcher_leader{pod="c"} 1`,
 		`keyroll_watcher_leader{pod="d"} 0`,
 		`keyroll_watcher_queue_longest_look_seconds{pod="c",queue="workload"} 0`,
+		`keyroll_watcher_rotation_off{pod="c"} 0`,
 		`keyroll_watcher_stuck_rollouts{pod="c"} 0`,
 		`keyroll_watcher_rollouts_total{pod="c",kind="Deployment",outcome="refused"} 0`,
 		`keyroll_watcher_rollouts_total{pod="c",kind="Deployment",outcome="started"} 0+5`,
@@ -220,6 +221,11 @@ func TestAlerts(t *testing.T) {
 			minutes: 60,
 			series:  []string{`keyroll_watcher_queue_longest_look_seconds{pod="c",queue="workload"} 0x9 60+60x19 0x30`},
 			want:    map[string]firing{"KeyrollWatcherBehind": {22, 30}},
+		},
+		"the driver's rotation is switched off": {
+			minutes: 60,
+			series:  []string{`keyroll_watcher_rotation_off{pod="c"} 0x9 1x29 0x20`},
+			want:    map[string]firing{"KeyrollRotationOff": {25, 40}},
 		},
 		"a rollout is stuck": {
 			minutes: 60,

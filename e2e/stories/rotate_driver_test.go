@@ -29,7 +29,7 @@ func TestRotateDriver(t *testing.T) {
 	f.settled(t, "deployed")
 	f.rolledSoFar(t, "a deployment rolls nothing by itself", 0)
 	everyGeneration(t, func(t *testing.T, g generation) {
-		t.Run("rotation is off", func(t *testing.T) { rotationOff(t, f) })
+		t.Run("rotation is off", func(t *testing.T) { rotationOff(t, f, g) })
 		t.Run("kinds installed anew", func(t *testing.T) { reinstalled(t, f, g) })
 	})
 }
@@ -40,7 +40,8 @@ const lagTold = 5 * time.Minute
 
 // rotationOff switches rotation off in the driver: running pods keep what they
 // have, and of what new pods are given the watcher makes nothing but an Event.
-func rotationOff(t *testing.T, f fleet) {
+// That it is off the newer driver lets on, and an Event of the driver tells.
+func rotationOff(t *testing.T, f fleet, g generation) {
 	rotation := func(on bool) {
 		if err := shared.Driver.SetRotation(context.WithoutCancel(t.Context()), on); err != nil {
 			t.Fatal(err)
@@ -48,6 +49,9 @@ func rotationOff(t *testing.T, f fleet) {
 	}
 	rotation(false)
 	t.Cleanup(func() { rotation(true) }) // for those that come after a failure
+	if g.of == driver.Republishing {
+		eventually(t, "people who look at the driver are told", offTold)
+	}
 	f.rotate("db-password")
 	f.rolled(t, "nobody knows, nothing rolls", 0)
 	grown := f[0]
@@ -63,6 +67,19 @@ func rotationOff(t *testing.T, f fleet) {
 	f.rolledSoFar(t, "one rollout", 1)
 	grown.scale(t, 3)
 	eventually(t, "one pod less", grown.unfinished)
+}
+
+// offTold wants an Event of the driver, which is in no namespace, and its Events in the default one.
+func offTold(ctx context.Context) string {
+	const selector = "involvedObject.kind=CSIDriver,involvedObject.name=" + driver.Name + ",reason=RotationOff"
+	events, err := shared.Client().CoreV1().Events(metav1.NamespaceDefault).List(ctx, metav1.ListOptions{FieldSelector: selector})
+	if err != nil {
+		return err.Error()
+	}
+	if len(events.Items) == 0 {
+		return "no Event"
+	}
+	return ""
 }
 
 // lags wants so many pods told of that were left behind: once for each of them, and late.
