@@ -74,6 +74,9 @@ func healthy(minutes int) []string {
 		`keyroll_watcher_leader{pod="c"} 1`,
 		`keyroll_watcher_leader{pod="d"} 0`,
 		`keyroll_watcher_queue_longest_look_seconds{pod="c",queue="workload"} 0`,
+		`keyroll_watcher_queue_wait_seconds_bucket{pod="c",queue="workload",le="10"} 0+98`,
+		`keyroll_watcher_queue_wait_seconds_bucket{pod="c",queue="workload",le="100"} 0+98`,
+		`keyroll_watcher_queue_wait_seconds_bucket{pod="c",queue="workload",le="+Inf"} 0+98`,
 		`keyroll_watcher_rotation_off{pod="c"} 0`,
 		`keyroll_watcher_stuck_rollouts{pod="c"} 0`,
 		`keyroll_watcher_rollouts_total{pod="c",kind="Deployment",outcome="refused"} 0`,
@@ -220,7 +223,23 @@ func TestAlerts(t *testing.T) {
 		"a look hangs": {
 			minutes: 60,
 			series:  []string{`keyroll_watcher_queue_longest_look_seconds{pod="c",queue="workload"} 0x9 60+60x19 0x30`},
-			want:    map[string]firing{"KeyrollWatcherBehind": {22, 30}},
+			want:    map[string]firing{"KeyrollWatcherHangs": {22, 30}},
+		},
+		"patches are answered slowly for half an hour, and looks wait": {
+			minutes: 90,
+			series: []string{
+				`keyroll_watcher_queue_wait_seconds_bucket{pod="c",queue="workload",le="100"} 0+98x9 982+100x29 3980+98x50`,
+				`keyroll_watcher_queue_wait_seconds_bucket{pod="c",queue="workload",le="+Inf"} 0+98x9 982+100x29 3980+98x50`,
+			},
+			want: map[string]firing{"KeyrollWatcherBehind": {22, 41}},
+		},
+		"a watcher that starts has much to look at": {
+			minutes: 90,
+			series: []string{
+				`keyroll_watcher_queue_wait_seconds_bucket{pod="c",queue="workload",le="10"} 0x2 294+98x87`,
+				`keyroll_watcher_queue_wait_seconds_bucket{pod="c",queue="workload",le="100"} 0+5000x2 15294+98x87`,
+				`keyroll_watcher_queue_wait_seconds_bucket{pod="c",queue="workload",le="+Inf"} 0+5000x2 15294+98x87`,
+			},
 		},
 		"the driver's rotation is switched off": {
 			minutes: 60,
