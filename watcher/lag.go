@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"hash/fnv"
 	"maps"
+	"slices"
 	"sync"
 	"time"
+
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // laggards finds mounts that the driver has not brought up to date although it
@@ -31,7 +34,8 @@ func (l *laggards) sync(_ context.Context, k classKey) error {
 	mounts := l.caches.statuses.by(byClass, path(k.namespace, k.name))
 	newest, since := l.newestOf(mounts)
 	l.note(k, newest)
-	lagging, wait := 0, time.Duration(0)
+	var lagging []*pod
+	wait := time.Duration(0)
 	for _, s := range mounts {
 		p := l.caches.podOf(s)
 		if p == nil || p.finished || maps.Equal(*s.versions, newest) {
@@ -40,14 +44,37 @@ func (l *laggards) sync(_ context.Context, k classKey) error {
 		if wait = l.patient - now.Sub(since); wait > 0 {
 			break
 		}
-		lagging++
-		l.tell.lags(l.caches.workloadOf(p), p, k.name, newest, now.Sub(since))
+		lagging = append(lagging, p)
+	}
+	for _, one := range l.caches.leftOf(lagging) {
+		l.tell.lags(one, k.name, newest, now.Sub(since))
 	}
 	if wait > 0 {
 		l.queue.AddAfter(k, wait)
 	}
-	l.count(k, lagging)
+	l.count(k, len(lagging))
 	return nil
+}
+
+// left are the pods of one workload that are left behind, with their nodes.
+type left struct {
+	workload *workload
+	pods     []string
+}
+
+func (c *caches) leftOf(lagging []*pod) map[types.UID]*left {
+	by := map[types.UID]*left{}
+	for _, p := range lagging {
+		w := c.workloadOf(p)
+		if w == nil {
+			w = p.alone()
+		}
+		if by[w.UID] == nil {
+			by[w.UID] = &left{workload: w}
+		}
+		by[w.UID].pods = append(by[w.UID].pods, p.Name+" on "+p.node)
+	}
+	return by
 }
 
 // newestOf answers the versions that came last, and since when the first of the
@@ -104,17 +131,16 @@ func (l *laggards) count(k classKey, lagging int) {
 	l.counts[k] = lagging
 }
 
-// lags tells once for each pod and content that it is left behind.
-func (t *teller) lags(w *workload, p *pod, class string, newest map[string]string, behind time.Duration) {
-	if w == nil {
-		w = p.alone()
-	}
+// lags tells once for each workload and content that pods are left behind, and
+// not of each pod: of one object client-go writes only so many Events.
+func (t *teller) lags(one *left, class string, newest map[string]string, behind time.Duration) {
 	content := fnv.New64a()
 	fmt.Fprint(content, newest) // in the order of the keys
-	if t.once(p.UID, fmt.Sprint(reasonLagging, class, content.Sum64())) {
-		t.event(w, warning, reasonLagging, fmt.Sprintf(
-			"The driver has not brought %s of pod %s up to date for %s, though it has for others: "+
-				"is rotation enabled in the driver, and what does the provider log on node %s?",
-			class, p.Name, behind.Round(time.Second), p.node))
+	if t.once(one.workload.UID, fmt.Sprint(reasonLagging, class, content.Sum64())) {
+		slices.Sort(one.pods)
+		t.event(one.workload, warning, reasonLagging, fmt.Sprintf(
+			"The driver has not brought %s of %d pods up to date for %s, though it has for others (%s): "+
+				"is rotation enabled in the driver, and what does the provider log on those nodes?",
+			class, len(one.pods), behind.Round(time.Second), few(one.pods)))
 	}
 }

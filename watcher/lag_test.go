@@ -1,12 +1,16 @@
 package watcher
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"keyroll.dev/internal/secretsstore"
 )
@@ -63,6 +67,59 @@ func TestAMountThatIsLeftBehindAgainIsToldAgain(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		if got := c.told(reasonLagging); got != 2 {
 			t.Errorf("told %d times of two contents", got)
+		}
+	})
+}
+
+// TestManyMountsThatAreLeftBehindAreToldInOneEvent: of each of them, an Event
+// would use up what client-go writes of one workload.
+func TestManyMountsThatAreLeftBehindAreToldInOneEvent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		objects := shopObjects()
+		for _, o := range objects {
+			if p, ok := o.(*corev1.Pod); ok {
+				p.Spec.NodeName = "node-1"
+			}
+		}
+		created := time.Now().Add(-time.Hour)
+		add := func(name string, owned func(*corev1.Pod)) {
+			p := injectedPod(name, "web-1", "files", owned)
+			p.Spec.NodeName = "node-1"
+			p.Status.ContainerStatuses = []corev1.ContainerStatus{running("app", created)}
+			status := podStatus(name, "files", "v1", 1, created)
+			status.CreationTimestamp = metav1.NewTime(created)
+			objects = append(objects, p, status)
+		}
+		for i := range 28 {
+			add(fmt.Sprintf("web-1-c%02d", i), func(*corev1.Pod) {})
+		}
+		add("alone", func(p *corev1.Pod) { p.OwnerReferences = nil })
+		c := start(t, objects)
+		defer c.stop()
+		c.refuse(forbidden)
+		time.Sleep(time.Minute)
+		c.must(c.statuses.Update(secretsstore.PodStatusResource, podStatus("web-1-a", "files", "v2", 2, time.Now()), shop))
+		time.Sleep(time.Hour)
+		events, err := c.kube.CoreV1().Events(shop).List(t.Context(), metav1.ListOptions{})
+		c.must(err)
+		var got []string
+		for _, e := range events.Items {
+			if e.Reason == reasonLagging {
+				got = append(got, fmt.Sprintf("%d %s/%s %s", e.Count, e.InvolvedObject.Kind, e.InvolvedObject.Name, e.Message))
+			}
+		}
+		slices.Sort(got)
+		const behind = "up to date for 5m0s, though it has for others"
+		const asks = "is rotation enabled in the driver, and what does the provider log on those nodes?"
+		want := []string{
+			"1 Deployment/web The driver has not brought files of 29 pods " + behind + " (web-1-b on node-1, web-1-c00 on node-1, web-1-c01 on node-1 and 26 more): " + asks,
+			"1 Pod/alone The driver has not brought files of 1 pods " + behind + " (alone on node-1): " + asks,
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("(-want +got)\n%s", diff)
+		}
+		if got := testutil.ToFloat64(c.controller.metrics.lagging); got != 30 {
+			t.Errorf("%v mounts lag, want 30", got)
 		}
 	})
 }
