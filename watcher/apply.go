@@ -57,6 +57,20 @@ func (a *applier) resubmit(ctx context.Context, w *workload) (*metav1.PartialObj
 	return a.patch(ctx, w, guarded(w), MendManager)
 }
 
+// templateWriter answers who of all others wrote into a pod template last, "" where
+// nothing tells. Taking away what others wrote counts for nothing here.
+func templateWriter(entries []metav1.ManagedFieldsEntry) string {
+	var last metav1.ManagedFieldsEntry
+	for _, e := range entries {
+		ours := e.Manager == FieldManager || e.Manager == MendManager
+		wrote := e.Subresource == "" && strings.Contains(e.FieldsV1.GetRawString(), `"f:template"`)
+		if !ours && wrote && !e.Time.Before(last.Time) {
+			last = e
+		}
+	}
+	return last.Manager
+}
+
 func guarded(w *workload) merge {
 	return merge{Metadata: mergeMetadata{UID: w.UID, ResourceVersion: w.ResourceVersion}}
 }

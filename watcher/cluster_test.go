@@ -133,12 +133,12 @@ func (c *cluster) patch(action clienttesting.Action) (bool, runtime.Object, erro
 	if sent.Spec == nil && c.admission == nil {
 		return true, &metav1.PartialObjectMetadata{ObjectMeta: d.ObjectMeta}, nil
 	}
-	if c.admission != nil {
-		c.admission(d)
-	}
 	if sent.Spec != nil {
 		set(&d.Annotations, sent.Metadata.Annotations)
 		set(&d.Spec.Template.Annotations, sent.Spec.Template.Metadata.Annotations)
+	}
+	if c.admission != nil {
+		c.admission(d)
 	}
 	d.Generation++
 	d.ResourceVersion += "0"
@@ -146,7 +146,7 @@ func (c *cluster) patch(action clienttesting.Action) (bool, runtime.Object, erro
 	if sent.Spec == nil {
 		manager = MendManager
 	}
-	if _, err := c.kube.AppsV1().Deployments(patch.Namespace).Update(ctx, d, metav1.UpdateOptions{FieldManager: manager}); err != nil {
+	if d, err = c.kube.AppsV1().Deployments(patch.Namespace).Update(ctx, d, metav1.UpdateOptions{FieldManager: manager}); err != nil {
 		return true, nil, err
 	}
 	return true, &metav1.PartialObjectMetadata{ObjectMeta: d.ObjectMeta}, nil

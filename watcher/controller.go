@@ -371,6 +371,7 @@ func (c *Controller) decide(now time.Time, w *workload, n *note) rollout.Decisio
 		return c.seen.note(namespace, name, digest, now)
 	})
 	state.Underway, state.Memory, state.Baseline = c.pace.ahead(w.key()), n.memory, n.baseline
+	state.Patched, state.Writer = n.stamp, n.writer
 	if !w.fixed {
 		state.Baseline = c.keeper.get(w)
 	}
@@ -498,7 +499,8 @@ func (c *Controller) roll(ctx context.Context, now time.Time, w *workload, n *no
 		}
 		return c.refused(w, n, err)
 	}
-	n.patched, n.tracked, n.began, n.rotated = patched.Generation, d.Stamp, now, d.Rotated
+	n.patched, n.stamp, n.writer = patched.Generation, d.Stamp, templateWriter(patched.ManagedFields)
+	n.tracked, n.began, n.rotated = d.Stamp, now, d.Rotated
 	n.refused = 0
 	c.keep(now, w, n, d.Baseline)
 	c.metrics.rollouts.WithLabelValues(w.kind.Kind, rolloutStarted).Inc()

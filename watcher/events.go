@@ -61,6 +61,7 @@ var quiet = map[rollout.Reason]bool{
 
 // warnings are decisions that somebody has to do something about.
 var warnings = map[rollout.Reason]bool{
+	rollout.RolloutUndone: true,
 	rollout.SecretMissing: true,
 	rollout.SecretFlips:   true,
 	rollout.MountedTwice:  true,
@@ -76,6 +77,7 @@ var atOnce = map[rollout.Reason]bool{
 	rollout.NotReplaced:    true,
 	rollout.BelowPartition: true,
 	rollout.NotRestartable: true,
+	rollout.RolloutUndone:  true,
 }
 
 // tellAfter is that while.

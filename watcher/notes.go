@@ -17,6 +17,8 @@ type note struct {
 	memory   rollout.Memory
 	baseline rollout.Baseline // of what cannot be rolled; those of others are kept
 	patched  int64            // generation that our last patch made; a cache that shows less is behind
+	stamp    string           // that it wrote
+	writer   string           // who else wrote the pod template last, as it told
 	decided  rollout.Decision
 	reasoned time.Time     // since when the decision has its reason
 	missed   int           // pods that were not injected

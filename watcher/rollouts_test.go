@@ -317,3 +317,82 @@ func TestADaemonSetsPodsOnDeadNodesDoNotHoldItOpen(t *testing.T) {
 		})
 	}
 }
+
+// operator is an operator that writes its whole pod template whenever it finds
+// another one: for so long it looks once a second.
+func (c *cluster) operator(name string, forSo time.Duration) {
+	c.t.Helper()
+	for range forSo / time.Second {
+		time.Sleep(time.Second)
+		d, err := c.kube.AppsV1().Deployments(shop).Get(c.t.Context(), name, metav1.GetOptions{})
+		c.must(err)
+		if d.Spec.Template.Annotations[annotation.Content] == "" {
+			continue
+		}
+		delete(d.Spec.Template.Annotations, annotation.Content)
+		d.Spec.Template.Labels = map[string]string{"generation": fmt.Sprint(d.Generation)} // that its managedFields entry has the time
+		d.Generation++
+		d.Status.ObservedGeneration = d.Generation
+		d.ResourceVersion += "0"
+		_, err = c.kube.AppsV1().Deployments(shop).Update(c.t.Context(), d, metav1.UpdateOptions{FieldManager: "thing-operator"})
+		c.must(err)
+	}
+}
+
+func TestAnOperatorThatUndoesRolloutsIsNotFoughtForEver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, manyObjects(1))
+		defer c.stop()
+		c.operator("w0", time.Hour)
+		// At once, again at once, and then after 1, 2, 4, 8 and 16 minutes.
+		if n := len(c.patches()); n != 7 {
+			t.Errorf("%d patches were sent in an hour, want 7", n)
+		}
+		waiting := c.controller.metrics.waiting.WithLabelValues(string(rollout.RolloutUndone))
+		if got := testutil.ToFloat64(waiting); got != 1 {
+			t.Errorf("%v workloads wait for that, want 1", got)
+		}
+		if underway, _ := c.controller.pace.counts(); underway > 0 {
+			t.Errorf("it holds %d places meanwhile", underway)
+		}
+		events, err := c.kube.CoreV1().Events("").List(t.Context(), metav1.ListOptions{})
+		c.must(err)
+		told := slices.DeleteFunc(events.Items, func(e corev1.Event) bool { return e.Reason != string(rollout.RolloutUndone) })
+		if len(told) != 1 || told[0].Type != warning || !strings.Contains(told[0].Message, "(thing-operator does)") {
+			t.Errorf("told %v, want one warning that names thing-operator", told)
+		}
+		time.Sleep(time.Hour)
+		if n := len(c.patches()); n != 8 {
+			t.Errorf("%d patches were sent in all, want one more when the operator is gone", n)
+		}
+	})
+}
+
+func TestTheWriterOfATemplate(t *testing.T) {
+	entry := func(manager, fields, subresource string, seconds int64) metav1.ManagedFieldsEntry {
+		at := metav1.Unix(seconds, 0)
+		return metav1.ManagedFieldsEntry{Manager: manager, Subresource: subresource, Time: &at, FieldsV1: metav1.NewFieldsV1(fields)}
+	}
+	const template, replicas = `{"f:spec":{"f:template":{}}}`, `{"f:spec":{"f:replicas":{}}}`
+	tests := map[string]struct {
+		entries []metav1.ManagedFieldsEntry
+		want    string
+	}{
+		"nothing tells":      {nil, ""},
+		"no fields, no time": {[]metav1.ManagedFieldsEntry{{Manager: "kubectl"}}, ""},
+		"we alone":           {[]metav1.ManagedFieldsEntry{entry(FieldManager, template, "", 3), entry(MendManager, template, "", 2)}, ""},
+		"the last of others": {[]metav1.ManagedFieldsEntry{
+			entry("helm", template, "", 1), entry("shop-operator", template, "", 3), entry("kubectl", template, "", 2), entry(FieldManager, template, "", 4),
+		}, "shop-operator"},
+		"a scale is not of the template": {[]metav1.ManagedFieldsEntry{
+			entry("helm", template, "", 1), entry("autoscaler", replicas, "", 2), entry("controller", template, "status", 3),
+		}, "helm"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := templateWriter(test.entries); got != test.want {
+				t.Errorf("templateWriter() = %q, want %q", got, test.want)
+			}
+		})
+	}
+}

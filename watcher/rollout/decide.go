@@ -52,6 +52,7 @@ var checks = []check{
 	belowPartition,
 	rolloutStuck,
 	rolledRecently,
+	rolloutUndone,
 	secretFlips,
 	notSettled,
 	tooManyRollouts,
@@ -197,6 +198,32 @@ func rolledRecently(v *view) (Decision, bool) {
 		return Decision{}, false
 	}
 	return wait(min(rest, v.o.MinInterval), RolledRecently, "%s; the last rollout is younger than %s", v.staleText(), v.o.MinInterval)
+}
+
+// firstUndone and lastUndone bound how long the next rollout waits when somebody
+// undoes them. Once is no fight: a person may do so, or deploy something else.
+const (
+	firstUndone = time.Minute
+	lastUndone  = 30 * time.Minute
+)
+
+// rolloutUndone does not fight a controller that writes its own pod template over
+// the stamp, but for a try now and then.
+func rolloutUndone(v *view) (Decision, bool) {
+	u := v.memory.undone
+	if u.count < 2 {
+		return Decision{}, false
+	}
+	rest := min(firstUndone<<min(u.count-2, 5), lastUndone) - v.now.Sub(u.since)
+	if rest <= 0 {
+		return Decision{}, false
+	}
+	writer := v.s.Writer
+	if writer != "" {
+		writer = " (" + writer + " does)"
+	}
+	return wait(rest, RolloutUndone, "%s; the last %d rollouts were undone before their end: what writes the pod template%s has to leave its annotation keyroll.dev/content alone",
+		v.staleText(), u.count, writer)
 }
 
 // secretFlips holds back a rollout that only fighting writers ask for.

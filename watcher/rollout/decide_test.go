@@ -71,6 +71,9 @@ func TestDecideChecksInOrder(t *testing.T) {
 	recent := func(s *State, o *Options) { s.Workload.Rolled, o.MinInterval = now.Add(-time.Minute), 3*time.Minute }
 	crowded := func(s *State, o *Options) { s.Underway = o.MaxParallel }
 	gone := func(s *State, _ *Options) { s.Workload.Stamp = "aa-2" }
+	fought := func(s *State, _ *Options) {
+		s.Patched, s.Memory.undone = "aa-2", undone{"aa-2", 2, now.Add(-3 * time.Second)}
+	}
 
 	tests := map[string]struct {
 		given input
@@ -101,6 +104,8 @@ func TestDecideChecksInOrder(t *testing.T) {
 		"a recent rollout comes before settling":                           {recent, time.Second, outcome{Wait, RolledRecently, 2 * time.Minute}},
 		"a rollout in the future waits no longer than due":                 {all(recent, func(s *State, _ *Options) { s.Workload.Rolled = now.Add(time.Hour) }), 0, outcome{Wait, RolledRecently, 3 * time.Minute}},
 		"an interval that has just passed":                                 {all(recent, func(s *State, _ *Options) { s.Workload.Rolled = now.Add(-3*time.Minute - 3*time.Second) }), 0, outcome{Roll, ContentChanged, 0}},
+		"a recent rollout comes before those that were undone":             {all(recent, fought), time.Second, outcome{Wait, RolledRecently, 2 * time.Minute}},
+		"rollouts that were undone come before settling":                   {fought, time.Second, outcome{Wait, RolloutUndone, 57 * time.Second}},
 		"settling comes before pacing":                                     {crowded, time.Second, outcome{Wait, Gathering, time.Second}},
 		"too many rollouts are under way":                                  {crowded, 0, outcome{Wait, TooManyRollouts, placeWait}},
 		"one place is left":                                                {all(crowded, func(s *State, _ *Options) { s.Underway-- }), 0, outcome{Roll, ContentChanged, 0}},
@@ -136,6 +141,84 @@ func TestDecideChecksInOrder(t *testing.T) {
 				t.Error("says nothing to people")
 			}
 		})
+	}
+}
+
+// TestDecideDoesNotFightWhoeverUndoesRollouts shows a stale workload, whose template
+// bears the stamp that each step tells, to one process.
+func TestDecideDoesNotFightWhoeverUndoesRollouts(t *testing.T) {
+	type step struct {
+		after          time.Duration
+		patched, stamp string
+		ended          bool // all pods are of that stamp, and the rollout is complete
+	}
+	const soon = 3 * time.Second // more than it takes to gather
+	undone := func(n int) (steps []step) {
+		for i := range n {
+			steps = append(steps, step{soon, fmt.Sprint("aa-", i+1), "", false})
+		}
+		return steps
+	}
+	tests := map[string]struct {
+		steps []step
+		want  outcome // of one look more
+	}{
+		"nothing was rolled":                      {undone(0), outcome{Roll, ContentChanged, 0}},
+		"once is no fight":                        {undone(1), outcome{Roll, ContentChanged, 0}},
+		"twice waits a minute":                    {undone(2), outcome{Wait, RolloutUndone, time.Minute - soon}},
+		"thrice waits two":                        {undone(3), outcome{Wait, RolloutUndone, 2*time.Minute - soon}},
+		"six times waits sixteen":                 {undone(6), outcome{Wait, RolloutUndone, 16*time.Minute - soon}},
+		"seven times waits half an hour":          {undone(7), outcome{Wait, RolloutUndone, 30*time.Minute - soon}},
+		"hundred times waits half an hour":        {undone(100), outcome{Wait, RolloutUndone, 30*time.Minute - soon}},
+		"looks between count nothing":             {append(undone(2), step{soon, "aa-2", "", false}, step{soon, "aa-2", "", false}), outcome{Wait, RolloutUndone, time.Minute - 3*soon}},
+		"the wait is not over yet":                {append(undone(2), step{time.Minute - soon - time.Second, "aa-2", "", false}), outcome{Wait, RolloutUndone, time.Second}},
+		"the wait is over":                        {append(undone(2), step{time.Minute - soon, "aa-2", "", false}), outcome{Roll, ContentChanged, 0}},
+		"an older stamp of ours is put back":      {[]step{{soon, "aa-2", "aa-1", false}, {soon, "aa-3", "aa-1", false}}, outcome{Wait, RolloutUndone, time.Minute - soon}},
+		"two rotations, one soon after the other": {append(undone(1), step{soon, "aa-2", "aa-2", false}, step{soon, "aa-3", "aa-3", false}, step{soon, "aa-3", "", false}), outcome{Wait, RolloutUndone, time.Minute - soon}},
+		"one that ended in between":               {append(undone(1), step{soon, "aa-2", "aa-2", true}, step{soon, "aa-3", "", false}), outcome{Roll, ContentChanged, 0}},
+		"one that ended and is undone later":      {append(undone(1), step{soon, "aa-2", "aa-2", true}, step{soon, "aa-2", "", false}, step{soon, "aa-3", "", false}), outcome{Roll, ContentChanged, 0}},
+		"one that ended after it was put back":    {append(undone(2), step{soon, "aa-2", "aa-2", true}, step{soon, "aa-3", "", false}), outcome{Roll, ContentChanged, 0}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			s, o, when := staleWeb(), defaults(), now
+			s.Memory = Decide(when, s, o).Memory
+			look := func(step step) (d Decision) {
+				when = when.Add(step.after)
+				s.Patched, s.Workload.Stamp, s.Workload.Complete = step.patched, step.stamp, step.ended
+				for i := range s.Pods {
+					s.Pods[i].Stamp = ""
+					if step.ended || step.stamp != step.patched { // else they are older
+						s.Pods[i].Stamp = step.stamp
+					}
+				}
+				d = Decide(when, s, o)
+				s.Memory = d.Memory
+				return d
+			}
+			last := step{}
+			for _, last = range tt.steps {
+				look(last)
+			}
+			last.after = soon
+			if diff := cmp.Diff(tt.want, outcomeOf(look(last))); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestWhoUndoesRolloutsIsNamed(t *testing.T) {
+	const lacks = "the content of keyroll-7c1e changed after the start of web-a; the last 2 rollouts were undone before their end: "
+	for writer, want := range map[string]string{
+		"":              lacks + "what writes the pod template has to leave its annotation keyroll.dev/content alone",
+		"shop-operator": lacks + "what writes the pod template (shop-operator does) has to leave its annotation keyroll.dev/content alone",
+	} {
+		s := staleWeb()
+		s.Patched, s.Writer, s.Memory.undone = "aa-2", writer, undone{"aa-2", 2, now}
+		if d := Decide(now, s, defaults()); d.Message != want {
+			t.Errorf("Message = %q, want %q", d.Message, want)
+		}
 	}
 }
 

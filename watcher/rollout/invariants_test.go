@@ -150,6 +150,8 @@ func (w *world) do(s step) {
 		}
 	case "refuse patches":
 		wl.refuse = w.now + w.between(time.Minute, 10*time.Minute)
+	case "operator":
+		w.operate(wl)
 	case "rotate while patches are refused":
 		w.workloads[s.b%len(w.workloads)].refuse = w.now + 10*time.Minute
 		w.rotate(id, false)
@@ -187,6 +189,23 @@ func (wl *simWorkload) pick(n int) *simPod {
 		return nil
 	}
 	return live[n%len(live)]
+}
+
+// operate has an operator undo the workload's rollouts for a while, and bounds
+// how many it has to: each watcher tries twice at once, then after 1, 2, 4, 8 minutes.
+func (w *world) operate(wl *simWorkload) {
+	if w.now < wl.undoing {
+		return
+	}
+	w.logf("an operator undoes the rollouts of %s", wl.name)
+	wl.undoing = w.now + w.between(time.Minute, 30*time.Minute)
+	undone, watchers := wl.undone, w.happened["watcher stopped"]
+	w.after(wl.undoing-w.now, func() {
+		watchers = 1 + w.happened["watcher stopped"] - watchers
+		if n := wl.undone - undone; n > 6*watchers {
+			w.fail("an operator had to undo %d rollouts of %s, of %d watchers", n, wl.name, watchers)
+		}
+	})
 }
 
 // deleteSecret is by hand: the driver brings it back, at the latest with its next look.
@@ -756,12 +775,12 @@ var rotationsAndFaults = simulation{
 // then cost a rollout that was not needed, but never an endless row of them.
 var anythingGoes = simulation{
 	sequence: func(rng *rand.Rand) []step {
-		return randomSteps(rng, 3+rng.IntN(12), func() time.Duration { return gap(rng) }, append([]string{"rotate", "scale to zero", "slow driver"}, everything...)...)
+		return randomSteps(rng, 3+rng.IntN(12), func() time.Duration { return gap(rng) }, append([]string{"rotate", "scale to zero", "slow driver", "operator"}, everything...)...)
 	},
 	then: func(w *world, s step, before []int) {
 		for _, wl := range w.workloads {
-			if limit := 2*wl.changes + wl.disturbances + wl.capped; len(wl.rolls) > limit {
-				w.fail("%s rolled %d times for %d changes and %d disturbances", wl.name, len(wl.rolls), wl.changes, wl.disturbances)
+			if limit := 2*wl.changes + wl.disturbances + wl.capped + wl.undone; len(wl.rolls) > limit {
+				w.fail("%s rolled %d times for %d changes, %d disturbances and %d that were undone", wl.name, len(wl.rolls), wl.changes, wl.disturbances, wl.undone)
 			}
 		}
 	},
@@ -782,5 +801,5 @@ func TestRotationsAndFaults(t *testing.T) {
 }
 
 func TestAnythingGoes(t *testing.T) {
-	anythingGoes.run(t, 0.4, append(slices.Concat(faults, everything), "scale to zero", "Secret late", "scaled up", "scaled down", "pod crashed", "pod crashed again", "init container failed", "status inherited", "status re-created")...)
+	anythingGoes.run(t, 0.4, append(slices.Concat(faults, everything), "scale to zero", "Secret late", "rollout undone", "scaled up", "scaled down", "pod crashed", "pod crashed again", "init container failed", "status inherited", "status re-created")...)
 }

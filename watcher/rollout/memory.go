@@ -17,6 +17,7 @@ type Memory struct {
 	settling settling
 	progress progress
 	ended    string // stamp whose rollout has come to its end
+	undone   undone
 }
 
 // held is what a pod's containers started with. An absent class or Secret has
@@ -57,6 +58,14 @@ type progress struct {
 	revision string
 	started  int // running pods of the newest revision, the most so far
 	older    int // pods that are left to replace, the least so far
+}
+
+// undone tells of rollouts that somebody else has undone one after the other, each
+// before its end. One that comes to its end ends the row.
+type undone struct {
+	stamp string // of the last that is counted, or has ended
+	count int
+	since time.Time // when the last was undone
 }
 
 // of returns what is remembered of the pod's running containers.

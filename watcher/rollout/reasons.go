@@ -20,6 +20,8 @@ const (
 	NotObserved Reason = "NotObserved"
 	// RolledRecently: the last rollout of ours is younger than Options.MinInterval.
 	RolledRecently Reason = "RolledRecently"
+	// RolloutUndone: somebody else took the stamps of the last rollouts away, each before its end.
+	RolloutUndone Reason = "RolloutUndone"
 	// Gathering: content has just changed; what changes together is rolled together.
 	Gathering Reason = "Gathering"
 	// SecretSettling: a synced Secret does not certainly hold the new content yet.
@@ -101,7 +103,7 @@ const (
 // are counted and for the documents.
 var (
 	RollReasons    = []Reason{ContentChanged, SecretChanged}
-	WaitReasons    = []Reason{NotObserved, RolledRecently, Gathering, SecretSettling, StatusesDisagree, SecretMissing, SecretFlips, SecretEdited, TooManyRollouts}
+	WaitReasons    = []Reason{NotObserved, RolledRecently, RolloutUndone, Gathering, SecretSettling, StatusesDisagree, SecretMissing, SecretFlips, SecretEdited, TooManyRollouts}
 	LeaveReasons   = []Reason{RestartNever, Paused, OnDelete, NotReplaced, BelowPartition, RolloutStuck, NotRestartable}
 	RestReasons    = []Reason{UpToDate, Deleting, ScaledToZero, NoPods}
 	FreshReasons   = []Reason{Starting, Finished, Unchanged, StartedSince, SameAgain}

@@ -30,12 +30,13 @@ func TestSimulationNotices(t *testing.T) {
 				s.Pods[i].Current, s.Pods[i].Stamp = true, s.Workload.Stamp
 			}
 		}, "for nothing|rolled 2 times|rolled 3 times"},
-		"clocks that are trusted":       {anythingGoes, func(_ *State, o *Options) { o.ClockSkew = 0 }, "is said to be up to date|runs on|for nothing"},
-		"a Secret that is not awaited":  {rotationsAndFaults, func(_ *State, o *Options) { o.Settle, o.SettleMax = 0, 0 }, "rolled"},
-		"memory and record lost":        {oneThingAtATime, func(s *State, _ *Options) { s.Memory, s.Baseline = Memory{}, Baseline{} }, "rolled"},
-		"a pause that is overlooked":    {anythingGoes, func(s *State, _ *Options) { s.Workload.Paused = false }, "although"},
-		"an interval that is not kept":  {anythingGoes, func(_ *State, o *Options) { o.MinInterval = 0 }, "rolled again after"},
-		"rollouts that are not counted": {anythingGoes, func(s *State, _ *Options) { s.Underway = 0 }, "beside"},
+		"clocks that are trusted":            {anythingGoes, func(_ *State, o *Options) { o.ClockSkew = 0 }, "is said to be up to date|runs on|for nothing"},
+		"a Secret that is not awaited":       {rotationsAndFaults, func(_ *State, o *Options) { o.Settle, o.SettleMax = 0, 0 }, "rolled"},
+		"memory and record lost":             {oneThingAtATime, func(s *State, _ *Options) { s.Memory, s.Baseline = Memory{}, Baseline{} }, "rolled"},
+		"a pause that is overlooked":         {anythingGoes, func(s *State, _ *Options) { s.Workload.Paused = false }, "although"},
+		"an interval that is not kept":       {anythingGoes, func(_ *State, o *Options) { o.MinInterval = 0 }, "rolled again after"},
+		"rollouts undone that are forgotten": {anythingGoes, func(s *State, _ *Options) { s.Patched = "" }, "had to undo"},
+		"rollouts that are not counted":      {anythingGoes, func(s *State, _ *Options) { s.Underway = 0 }, "beside"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

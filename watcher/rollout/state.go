@@ -19,6 +19,8 @@ type State struct {
 	Secrets  map[string]Secret
 	Driver   Driver
 	Underway int      // other workloads whose last Decision said Underway, or Roll and was done
+	Patched  string   // stamp of the last Roll that was done; "" after a start of the watcher
+	Writer   string   // who else writes the pod template, for people; "" where it is not known
 	Baseline Baseline // what the ledger holds for this UID; zero: none
 	Memory   Memory   // what the last Decision returned; zero after a start of the watcher
 }

@@ -40,6 +40,7 @@ func look(now time.Time, s State, o Options) *view {
 	}
 	v.memory.secrets = v.agreements()
 	v.memory.ended = v.ended()
+	v.memory.undone = v.undone()
 	v.memory.progress = v.measure()
 	if len(v.stale) == 0 || v.memory.settling.stamp != s.Workload.Stamp {
 		v.memory.settling = settling{}
@@ -120,6 +121,20 @@ func (v *view) ended() string {
 		return w.Stamp
 	}
 	return v.s.Memory.ended
+}
+
+// undone counts the last rollout of this process if its stamp went before its end.
+// One that went later has done its work: pods that come of the older template again
+// start on the content of now.
+func (v *view) undone() undone {
+	was, patched := v.s.Memory.undone, v.s.Patched
+	switch {
+	case v.memory.ended == patched:
+		return undone{stamp: patched}
+	case v.s.Workload.Stamp == patched, was.stamp == patched:
+		return was
+	}
+	return undone{stamp: patched, count: was.count + 1, since: v.now}
 }
 
 // ours reports whether the newest stamp is ours, and its rollout has not ended.

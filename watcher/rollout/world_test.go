@@ -139,6 +139,8 @@ type simWorkload struct {
 	settled               template // of a StatefulSet: what pods below its partition are made from
 	pods                  []*simPod
 	refuse                time.Duration // patches fail until then
+	undoing               time.Duration // an operator undoes them until then
+	undone                int           // rollouts that it has undone
 	crashing              time.Duration // pods that are made until then crash
 	queued                bool
 	capped                int
@@ -156,7 +158,8 @@ type simWatcher struct {
 	since     time.Duration
 	memory    map[types.UID]Memory
 	baselines map[types.UID]Baseline
-	read      Ledger             // the baselines of the watcher before
+	read      Ledger // the baselines of the watcher before
+	patched   map[types.UID]string
 	open      map[types.UID]bool // records of rolls, to be confirmed before they are written
 	seen      map[string]string  // Secret: digest
 	changed   map[string]time.Time
@@ -735,7 +738,8 @@ func (w *world) startWatcher() {
 	w.logf("watcher starts")
 	w.watcher = &simWatcher{
 		up: true, since: w.now, memory: map[types.UID]Memory{}, baselines: maps.Clone(w.ledger), read: w.ledger, open: map[types.UID]bool{},
-		seen: map[string]string{}, changed: map[string]time.Time{},
+		patched: map[types.UID]string{},
+		seen:    map[string]string{}, changed: map[string]time.Time{},
 	}
 	for _, name := range slices.Sorted(maps.Keys(w.secrets)) {
 		w.see(name)
@@ -768,7 +772,7 @@ func (w *world) gather(wl *simWorkload) State {
 			Complete: wl.complete(w.now), Stamp: wl.template.stamp,
 		},
 		Classes: map[string]Class{}, Secrets: map[string]Secret{}, Driver: w.driver,
-		Memory: wt.memory[wl.uid], Baseline: wt.baselines[wl.uid],
+		Memory: wt.memory[wl.uid], Baseline: wt.baselines[wl.uid], Patched: wt.patched[wl.uid],
 	}
 	if wl.rolled > 0 {
 		s.Workload.Rolled = serverTime(wl.rolled)
@@ -966,15 +970,31 @@ func (w *world) patch(wl *simWorkload, s State, d Decision) {
 		wl.capped++ // it may have been too early, and need another one
 	}
 	wl.past = append(wl.past, wl.template)
-	wl.template.stamp = d.Stamp
+	wl.template.stamp, w.watcher.patched[wl.uid] = d.Stamp, d.Stamp
 	wl.rolled = w.now
 	w.logf("%s: ROLL %d %s: %s", wl.name, len(wl.rolls), d.Stamp, d.Cause)
 	w.change(wl)
 	w.happens("rolled")
+	if w.now < wl.undoing {
+		w.after(w.between(10*time.Millisecond, 1500*time.Millisecond), func() { w.undo(wl, d.Stamp) }) // before a pod can be ready
+	}
 	if w.watcher.lose {
 		w.happens("watcher ended between patch and record")
 		w.stopWatcher(w.between(time.Second, 3*time.Minute))
 		return
 	}
 	w.record(wl.uid, d.Baseline)
+}
+
+// undo is an operator that finds a stamp on the template which it has made.
+func (w *world) undo(wl *simWorkload, stamp string) {
+	if wl.template.stamp != stamp {
+		return
+	}
+	w.logf("%s: its operator drops %s", wl.name, stamp)
+	w.happens("rollout undone")
+	wl.undone++
+	wl.past = append(wl.past, wl.template)
+	wl.template.stamp = ""
+	w.change(wl)
 }
