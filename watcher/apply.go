@@ -3,6 +3,7 @@ package watcher
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -40,8 +41,13 @@ type mergeSpec struct {
 	} `json:"template"`
 }
 
+// errStripped is a patch that was accepted and left the spec as it was.
+var errStripped = errors.New("something takes " + annotation.Content + " off the pod template again: a mutating policy or webhook")
+
 // roll stamps the pod template, which makes the workload's controller replace
-// its pods, and notes the cause for kubectl rollout history.
+// its pods, and notes the cause for kubectl rollout history. No new generation
+// means no new spec. (A Deployment's goes up for the cause as well; that such a
+// patch was for nothing is told by the next one, whose cause is there already.)
 func (a *applier) roll(ctx context.Context, w *workload, stamp, cause string) (*metav1.PartialObjectMetadata, error) {
 	patch := guarded(w)
 	if w.cause == nil || strings.HasPrefix(*w.cause, annotation.CausePrefix) {
@@ -49,7 +55,11 @@ func (a *applier) roll(ctx context.Context, w *workload, stamp, cause string) (*
 	}
 	patch.Spec = &mergeSpec{}
 	patch.Spec.Template.Metadata.Annotations = map[string]string{annotation.Content: stamp}
-	return a.patch(ctx, w, patch, FieldManager)
+	patched, err := a.patch(ctx, w, patch, FieldManager)
+	if err == nil && patched.Generation <= w.Generation {
+		err = errStripped
+	}
+	return patched, err
 }
 
 // resubmit changes nothing, and so has the webhook look at the workload again.

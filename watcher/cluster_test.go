@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -130,15 +131,16 @@ func (c *cluster) patch(action clienttesting.Action) (bool, runtime.Object, erro
 	if d.UID != sent.Metadata.UID || d.ResourceVersion != sent.Metadata.ResourceVersion {
 		return true, nil, apierrors.NewConflict(appsv1.Resource("deployments"), d.Name, errors.New("changed meanwhile"))
 	}
-	if sent.Spec == nil && c.admission == nil {
-		return true, &metav1.PartialObjectMetadata{ObjectMeta: d.ObjectMeta}, nil
-	}
+	before := d.DeepCopy()
 	if sent.Spec != nil {
 		set(&d.Annotations, sent.Metadata.Annotations)
 		set(&d.Spec.Template.Annotations, sent.Spec.Template.Metadata.Annotations)
 	}
 	if c.admission != nil {
 		c.admission(d)
+	}
+	if equality.Semantic.DeepEqual(before, d) {
+		return true, &metav1.PartialObjectMetadata{ObjectMeta: before.ObjectMeta}, nil
 	}
 	d.Generation++
 	d.ResourceVersion += "0"

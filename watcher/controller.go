@@ -509,7 +509,7 @@ func (c *Controller) roll(ctx context.Context, now time.Time, w *workload, n *no
 	}
 	c.log.Info("Rollout started", append(w.attrs(), "reason", string(d.Reason), "stamp", d.Stamp, "cause", d.Cause)...)
 	c.tell.rolled(w, d.Cause)
-	return nil
+	return nil // the watch tells of the new generation, which brings the next look
 }
 
 // finishing answers a context for one write. A write that is under way when ctx

@@ -249,7 +249,7 @@ func (t *teller) refused(w *workload, err error) {
 		why = strings.ToValidUTF8(why[:maxWhy], "") + "..."
 	}
 	if t.standing(w.UID, reasonRefused, w.stamp()+why) {
-		t.event(w, warning, reasonRefused, "The API server refused the rollout, it is tried again: "+why)
+		t.event(w, warning, reasonRefused, "The rollout was refused, it is tried again: "+why)
 	}
 }
 

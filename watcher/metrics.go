@@ -15,7 +15,7 @@ const (
 	rolloutDone     = "done"
 	rolloutStuck    = "stuck"
 	rolloutConflict = "conflict" // the workload had changed meanwhile; decided again
-	rolloutRefused  = "refused"  // the API server refused the patch; retried
+	rolloutRefused  = "refused"  // the API server refused the patch, or took it and nothing changed; retried
 )
 
 // Outcomes of looking after a SecretProviderClass.

@@ -368,6 +368,72 @@ func TestAnOperatorThatUndoesRolloutsIsNotFoughtForEver(t *testing.T) {
 	})
 }
 
+// TestAPatchThatChangesNothingHoldsNoPlace: nothing of the workload changes then,
+// which would have it looked at again.
+func TestAPatchThatChangesNothingHoldsNoPlace(t *testing.T) {
+	tests := map[string]struct {
+		cause       string // of the workload
+		wantStarted int
+	}{
+		"all of it is taken off again":       {"image of the week", 0},
+		"all of it but for the change-cause": {"keyroll: of last week", 2}, // which is another one at first, and once there is a record of the rollout
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				objects := manyObjects(2)
+				for _, o := range objects {
+					switch o := o.(type) {
+					case *appsv1.Deployment:
+						o.Annotations[annotation.ChangeCause] = test.cause
+					case *secretsstore.SecretProviderClassPodStatus: // not rotated yet
+						o.Generation, o.ManagedFields[0].Time = 1, &o.CreationTimestamp
+					}
+				}
+				c := start(t, objects, atMostOne)
+				defer c.stop()
+				time.Sleep(time.Hour) // nothing is left that would have one looked at
+				first, cause := "", test.cause
+				c.admit(func(d *appsv1.Deployment) {
+					if first == "" {
+						first = d.Name
+					}
+					if d.Name != first {
+						return
+					}
+					delete(d.Spec.Template.Annotations, annotation.Content)
+					if cause != d.Annotations[annotation.ChangeCause] {
+						cause = d.Annotations[annotation.ChangeCause]
+						d.Status.ObservedGeneration = d.Generation + 1
+					}
+				})
+				c.rotate("files", "v3", 0)
+				time.Sleep(time.Minute)
+				other := map[string]string{"w0": "w1", "w1": "w0"}[first]
+				if !slices.Contains(c.patched(), "deployments/"+other) {
+					t.Fatalf("patched %v, want %s too", c.patched(), other)
+				}
+				if tries := len(c.patched()); tries > 12 {
+					t.Errorf("%d patches were sent in a minute, want ever fewer", tries)
+				}
+				time.Sleep(12 * time.Minute) // the first may have to wait for the other to be stuck
+				started, refused := 0, 0
+				for _, e := range c.events() {
+					switch e {
+					case "Normal ContentRollout Deployment/" + first:
+						started++
+					case "Warning ContentRolloutRefused Deployment/" + first:
+						refused++
+					}
+				}
+				if started != test.wantStarted || refused != 1 {
+					t.Errorf("told %d times that %s is rolled, and %d that it is refused, want %d and 1", started, first, refused, test.wantStarted)
+				}
+			})
+		})
+	}
+}
+
 func TestTheWriterOfATemplate(t *testing.T) {
 	entry := func(manager, fields, subresource string, seconds int64) metav1.ManagedFieldsEntry {
 		at := metav1.Unix(seconds, 0)
