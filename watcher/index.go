@@ -11,7 +11,7 @@ import (
 // The indexes lead from a thing to those who depend on it, so that an event
 // costs no more than what it concerns.
 const (
-	byNamespace = cache.NamespaceIndex // workloads, classes, Secrets, and pods with a record
+	byNamespace = cache.NamespaceIndex // workloads, classes, Secrets, ReplicaSets that stand alone, and some pods
 	byOwner     = "owner"              // pods, revisions and workloads by the UID of their controller
 	byClass     = "class"              // pods and statuses by namespace/class
 	bySecret    = "secret"             // pods, classes and workloads by namespace/Secret
@@ -26,10 +26,11 @@ var (
 		bySecret:    indexed(secretsAsked),
 	}
 	revisionIndexes = cache.Indexers{
-		byOwner: indexed(func(r *revision) []string { return ownerUID(r.owner) }),
+		byNamespace: indexed(namespaceOfAlone),
+		byOwner:     indexed(func(r *revision) []string { return ownerUID(r.owner) }),
 	}
 	podIndexes = cache.Indexers{
-		byNamespace: indexed(namespaceOfRecord),
+		byNamespace: indexed(namespaceOfPod),
 		byOwner:     indexed(func(p *pod) []string { return ownerUID(p.owner) }),
 		byClass:     indexed(classesOfPod),
 		bySecret:    indexed(secretsOfPod),
@@ -52,13 +53,21 @@ func ownerUID(o owner) []string {
 	return []string{string(o.uid)}
 }
 
-// namespaceOfRecord files the pods whose record may be believed or not for what
-// their namespace says.
-func namespaceOfRecord(p *pod) []string {
-	if p.record == "" {
+// namespaceOfPod files the pods that what their namespace says concerns by
+// themselves: those with a record, which may be believed or not for it, and those
+// that may be loose. All others are found from their workload.
+func namespaceOfPod(p *pod) []string {
+	if p.record == "" && (lens{}).watched(p.owner.groupKind()) {
 		return nil
 	}
 	return []string{p.Namespace}
+}
+
+func namespaceOfAlone(r *revision) []string {
+	if r.alone == nil {
+		return nil
+	}
+	return []string{r.Namespace}
 }
 
 func classesOfPod(p *pod) []string {
@@ -173,6 +182,19 @@ func (c *caches) workload(k key) *workload {
 		return nil
 	}
 	return w
+}
+
+// templatesIn answers all that has a pod template in a namespace, ReplicaSets that
+// stand alone included.
+func (c *caches) templatesIn(namespace string) []*workload {
+	var found []*workload
+	for _, s := range c.workloads {
+		found = append(found, s.by(byNamespace, namespace)...)
+	}
+	for _, r := range c.replicaSets.by(byNamespace, namespace) {
+		found = append(found, r.alone)
+	}
+	return found
 }
 
 // podsOf answers every pod of a workload, of whatever revision, however many

@@ -95,10 +95,8 @@ func (p *provider) look(namespace, name string) {
 
 // namespaceChanged resolves the templates of a namespace again, whose defaults changed.
 func (p *provider) namespaceChanged(name string) {
-	for _, s := range p.caches.workloads {
-		for _, w := range s.by(byNamespace, name) {
-			p.templates.Add(w.key())
-		}
+	for _, w := range p.caches.templatesIn(name) {
+		p.templates.Add(w.key())
 	}
 }
 

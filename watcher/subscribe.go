@@ -226,12 +226,13 @@ func (c *Controller) namespaceChanged(before, after *namespace) {
 	c.provider.namespaceChanged(last.Name)
 	for _, p := range c.caches.pods.by(byNamespace, last.Name) {
 		c.provider.podChanged(nil, p)
-	}
-	for _, s := range c.caches.workloads {
-		for _, w := range s.by(byNamespace, last.Name) {
-			c.workloads.Add(w.key())
-			c.mender.queue.Add(w.key())
+		if p.loose(c.caches) {
+			c.workloads.Add(p.alone().key())
 		}
+	}
+	for _, w := range c.caches.templatesIn(last.Name) {
+		c.workloads.Add(w.key())
+		c.mender.queue.Add(w.key())
 	}
 }
 
