@@ -65,7 +65,7 @@ func (p *provider) workloadChanged(before, after *workload) {
 	switch {
 	case after == nil:
 		p.templates.Add(before.key())
-	case before == nil, before.Generation != after.Generation, before.UID != after.UID,
+	case before == nil, before.Generation != after.Generation, before.UID != after.UID, before.owner != after.owner,
 		!reflect.DeepEqual(before.Annotations, after.Annotations):
 		p.templates.Add(after.key())
 	}

@@ -67,16 +67,27 @@ func (c *Controller) begin() {
 	}
 }
 
+// lookAt has the workload of a pod looked at.
+func (c *Controller) lookAt(p *pod) {
+	if w := c.caches.workloadOf(p); w != nil {
+		c.workloads.Add(w.key())
+	}
+}
+
+// lookAtOwner has the workload looked at that is responsible for what the owner controls.
+func (c *Controller) lookAtOwner(namespace string, o owner) {
+	if w := c.caches.follow(namespace, o); w != nil {
+		c.workloads.Add(w.key())
+	}
+}
+
+// workloadChanged has the owner before looked at as well: it counts what it let go no more.
 func (c *Controller) workloadChanged(before, after *workload) {
 	c.provider.workloadChanged(before, after)
-	last := after
-	if last == nil {
-		last = before
-	}
-	c.workloads.Add(last.key())
-	if last.owner.uid != "" {
-		if w := c.caches.follow(last.Namespace, last.owner); w != nil {
+	for _, w := range []*workload{before, after} {
+		if w != nil {
 			c.workloads.Add(w.key())
+			c.lookAtOwner(w.Namespace, w.owner)
 		}
 	}
 	// While nothing changes in what it lacks it has its turn already, at its own pace.
@@ -89,17 +100,16 @@ func sameAnnotations(a, b *workload) bool {
 	return maps.Equal(a.Annotations, b.Annotations) && maps.Equal(a.template, b.template)
 }
 
+// revisionChanged takes a ReplicaSet that is adopted for a workload that goes, and
+// one that is let go for a workload that comes.
 func (c *Controller) revisionChanged(before, after *revision) {
-	last := after
-	if last == nil {
-		last = before
+	if was, is := aloneOf(before), aloneOf(after); was != nil || is != nil {
+		c.workloadChanged(was, is)
 	}
-	if last.alone != nil {
-		c.workloadChanged(aloneOf(before), aloneOf(after))
-		return
-	}
-	if w := c.caches.follow(last.Namespace, last.owner); w != nil {
-		c.workloads.Add(w.key())
+	for _, r := range []*revision{before, after} {
+		if r != nil {
+			c.lookAtOwner(r.Namespace, r.owner)
+		}
 	}
 }
 
@@ -120,9 +130,7 @@ func (c *Controller) nodeChanged(before, after *node) {
 		last = before
 	}
 	for _, p := range c.caches.pods.by(byNode, last.Name) {
-		if w := c.caches.workloadOf(p); w != nil {
-			c.workloads.Add(w.key())
-		}
+		c.lookAt(p)
 	}
 }
 
@@ -133,11 +141,8 @@ func (c *Controller) mountFailed(_, after *mountFailure) {
 		return
 	}
 	p := c.caches.pods.get(after.Namespace, after.podName)
-	if p == nil || p.UID != after.pod {
-		return
-	}
-	if w := c.caches.workloadOf(p); w != nil {
-		c.workloads.Add(w.key())
+	if p != nil && p.UID == after.pod {
+		c.lookAt(p)
 	}
 }
 
@@ -147,8 +152,9 @@ func (c *Controller) podChanged(before, after *pod) {
 	if last == nil {
 		last = before
 	}
-	if w := c.caches.workloadOf(last); w != nil {
-		c.workloads.Add(w.key())
+	c.lookAt(last)
+	if before != nil && before.owner != last.owner {
+		c.lookAt(before) // adopted or let go: who had it counts it no more
 	}
 	if before != nil && after != nil && before.UID == after.UID && before.finished == after.finished {
 		return
@@ -180,9 +186,7 @@ func (c *Controller) statusChanged(before, after *status) {
 		c.provider.look(last.Namespace, last.class)
 	}
 	if p := c.caches.pods.get(last.Namespace, last.pod); p != nil {
-		if w := c.caches.workloadOf(p); w != nil {
-			c.workloads.Add(w.key())
-		}
+		c.lookAt(p)
 	}
 	c.mountsChanged(last.Namespace, last.class)
 }

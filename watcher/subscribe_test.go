@@ -1,6 +1,7 @@
 package watcher
 
 import (
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -138,4 +139,153 @@ func TestALabelThatComesOrGoesConcernsAllThatANamespaceHolds(t *testing.T) {
 			})
 		})
 	}
+}
+
+// stalePods counts them for whatever reason.
+func (c *cluster) stalePods() float64 {
+	total := 0.0
+	for _, reason := range slices.Concat(rollout.RollReasons, rollout.WaitReasons, rollout.LeaveReasons) {
+		total += testutil.ToFloat64(c.controller.metrics.stale.WithLabelValues(string(reason)))
+	}
+	return total
+}
+
+// remembered names those that there is a note of.
+func (c *cluster) remembered() []string {
+	notes := &c.controller.notes
+	notes.mu.Lock()
+	defer notes.mu.Unlock()
+	var keys []string
+	for k := range notes.by {
+		keys = append(keys, k.kind.Kind+"/"+k.name)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+func (c *cluster) putPod(p *corev1.Pod) {
+	c.t.Helper()
+	_, err := c.kube.CoreV1().Pods(shop).Update(c.t.Context(), p, metav1.UpdateOptions{})
+	c.must(err)
+}
+
+func (c *cluster) putReplicaSet(r *appsv1.ReplicaSet) {
+	c.t.Helper()
+	_, err := c.kube.AppsV1().ReplicaSets(shop).Update(c.t.Context(), r, metav1.UpdateOptions{})
+	c.must(err)
+}
+
+// What changes hands, as kubectl delete --cascade=orphan and another owner of the
+// same pods have it, is counted once, by who has it now.
+func TestWhatChangesHandsIsCountedOnce(t *testing.T) {
+	never := map[string]string{annotation.Restart: annotation.RestartIsNever}
+	web := deployment(func(d *appsv1.Deployment) { d.Annotations[annotation.Restart] = annotation.RestartIsNever })
+	db := &appsv1.StatefulSet{ObjectMeta: meta("db")}
+	db.Annotations, db.Spec.Template.Annotations = never, asked()
+	db.Status = appsv1.StatefulSetStatus{ObservedGeneration: 1, Replicas: 1, UpdatedReplicas: 1, AvailableReplicas: 1, UpdateRevision: "db-2"}
+	ofCanary := db.DeepCopy()
+	controlledBy(&ofCanary.ObjectMeta, argoRollout.Kind, "canary")
+	canary := argo("canary")
+	canary.SetAnnotations(never)
+	set := func(name string, owner string) *appsv1.ReplicaSet {
+		return standAlone(func(r *appsv1.ReplicaSet) {
+			r.ObjectMeta = meta(name)
+			r.Annotations = map[string]string{revisionAnnotation: "1"}
+			if r.Spec.Template.Annotations = asked(); owner != "" {
+				controlledBy(&r.ObjectMeta, deployments, owner)
+			}
+		})
+	}
+	one := func(kind schema.GroupVersionKind, owner string) *corev1.Pod {
+		return ownedPod("one", kind, owner, "db-2")
+	}
+	tests := map[string]struct {
+		objects        []runtime.Object
+		was            []string
+		change         func(*cluster)
+		want           []string
+		classes, after int
+	}{
+		"a pod is adopted by a StatefulSet": {
+			objects: []runtime.Object{db, one(pods, "")}, was: []string{"Pod/one", "StatefulSet/db"},
+			change: func(c *cluster) { c.putPod(one(statefulSets, "db")) }, want: []string{"StatefulSet/db"},
+			classes: 1, after: 1,
+		},
+		"a StatefulSet lets go of a pod": {
+			objects: []runtime.Object{db, one(statefulSets, "db")}, was: []string{"StatefulSet/db"},
+			change: func(c *cluster) { c.putPod(one(pods, "")) }, want: []string{"Pod/one", "StatefulSet/db"},
+			classes: 1, after: 1,
+		},
+		"a Job's pod is adopted": {
+			objects: []runtime.Object{db, one(aJob, "migrate")}, was: []string{"Pod/one", "StatefulSet/db"},
+			change: func(c *cluster) { c.putPod(one(statefulSets, "db")) }, want: []string{"StatefulSet/db"},
+			classes: 1, after: 1,
+		},
+		"a pod goes from one ReplicaSet to another": {
+			objects: []runtime.Object{set("a", ""), set("b", ""), one(replicaSets, "a")}, was: []string{"ReplicaSet/a", "ReplicaSet/b"},
+			change: func(c *cluster) { c.putPod(one(replicaSets, "b")) }, want: []string{"ReplicaSet/a", "ReplicaSet/b"},
+			classes: 1, after: 1,
+		},
+		"a ReplicaSet is adopted by a Deployment": {
+			objects: []runtime.Object{web, set("a", ""), one(replicaSets, "a")}, was: []string{"Deployment/web", "ReplicaSet/a"},
+			change: func(c *cluster) { c.putReplicaSet(set("a", "web")) }, want: []string{"Deployment/web"},
+			classes: 1,
+		},
+		"a Deployment lets go of a ReplicaSet": {
+			objects: []runtime.Object{web, set("a", "web"), one(replicaSets, "a")}, was: []string{"Deployment/web"},
+			change: func(c *cluster) { c.putReplicaSet(set("a", "")) }, want: []string{"Deployment/web", "ReplicaSet/a"},
+			after: 1,
+		},
+		"a StatefulSet is adopted by an owner that is named": {
+			objects: []runtime.Object{canary, db, one(statefulSets, "db")}, was: []string{"Rollout/canary", "StatefulSet/db"},
+			change: func(c *cluster) { c.putStatefulSet(ofCanary) }, want: []string{"Rollout/canary"},
+			classes: 1,
+		},
+		"an owner that is named lets go of a StatefulSet": {
+			objects: []runtime.Object{canary, ofCanary, one(statefulSets, "db")}, was: []string{"Rollout/canary"},
+			change: func(c *cluster) { c.putStatefulSet(db) }, want: []string{"Rollout/canary", "StatefulSet/db"},
+			after: 1,
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				objects := []runtime.Object{enabledNamespace(), rotated("one")}
+				var custom []runtime.Object
+				for _, o := range test.objects {
+					if o == canary {
+						custom = append(custom, o)
+						continue
+					}
+					objects = append(objects, o.DeepCopyObject())
+				}
+				inBubble(objects)
+				c := start(t, objects, withRollouts(custom...))
+				defer c.stop()
+				check := func(when string, notes []string, classes int) {
+					t.Helper()
+					if diff := cmp.Diff(notes, c.remembered()); diff != "" {
+						t.Errorf("%s, notes (-want +got)\n%s", when, diff)
+					}
+					if got := c.stalePods(); got != 1 {
+						t.Errorf("%s, %v stale pods, want 1", when, got)
+					}
+					if got := len(c.classesOf()); got != classes {
+						t.Errorf("%s, %d classes, want %d", when, got, classes)
+					}
+				}
+				time.Sleep(10 * time.Minute)
+				check("before", test.was, test.classes)
+				test.change(c)
+				time.Sleep(2 * time.Hour)
+				check("after", test.want, test.after)
+			})
+		})
+	}
+}
+
+func (c *cluster) putStatefulSet(s *appsv1.StatefulSet) {
+	c.t.Helper()
+	_, err := c.kube.AppsV1().StatefulSets(shop).Update(c.t.Context(), s, metav1.UpdateOptions{})
+	c.must(err)
 }
