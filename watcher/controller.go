@@ -100,6 +100,11 @@ const (
 	lastRetry  = 5 * time.Minute
 )
 
+// catchUp is how long a cache may lag behind a patch of ours, of which a watch that
+// hangs is a part. One that shows less after that tells of a cluster that was restored
+// from before the patch. Should it lag for longer, a patch that is made upon it is refused.
+const catchUp = 2 * time.Minute
+
 // fanDelay is how long the events of one class are gathered before all
 // consumers of its Secrets are looked at.
 const fanDelay = time.Second
@@ -335,11 +340,11 @@ func (c *Controller) look(ctx context.Context, k key) error {
 	if c.notes.another(k, w.UID) {
 		c.forget(k)
 	}
-	n := c.notes.of(k, w.UID)
-	if w.Generation < n.patched {
-		return nil // the cache has yet to show our own patch; that it does brings us back
+	n, now := c.notes.of(k, w.UID), time.Now()
+	if wait := n.began.Add(catchUp).Sub(now); w.Generation < n.patched && wait > 0 {
+		c.workloads.AddAfter(k, wait) // the cache has yet to show our own patch; that it does brings us back before
+		return nil
 	}
-	now := time.Now()
 	d := c.decide(now, w, n)
 	n.memory = d.Memory
 	if d.Counts.Stale == 0 {

@@ -197,6 +197,34 @@ func TestAConflictIsDecidedAgain(t *testing.T) {
 	})
 }
 
+// TestAWorkloadThatGoesBackIsLookedAtAgain: etcd was restored from before our
+// patch, under a watcher that ran on.
+func TestAWorkloadThatGoesBackIsLookedAtAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, shopObjects())
+		defer c.stop()
+		time.Sleep(time.Minute)
+		c.rotate("files", "v2", time.Second)
+		time.Sleep(10 * time.Second)
+		want := []string{"Normal ContentRollout Deployment/web"}
+		if diff := cmp.Diff(want, c.events()); diff != "" {
+			t.Fatalf("events before (-want +got)\n%s", diff)
+		}
+		restored := deployment(func(d *appsv1.Deployment) { d.Annotations[annotation.Restart] = annotation.RestartIsNever })
+		_, err := c.kube.AppsV1().Deployments(shop).Update(t.Context(), restored, metav1.UpdateOptions{})
+		c.must(err)
+		time.Sleep(time.Minute)
+		if diff := cmp.Diff(want, c.events()); diff != "" {
+			t.Errorf("events while the cache may just lag behind the patch (-want +got)\n%s", diff)
+		}
+		time.Sleep(2 * time.Minute)
+		want = append(want, "Normal RestartNever Deployment/web")
+		if diff := cmp.Diff(want, c.events()); diff != "" {
+			t.Errorf("events (-want +got)\n%s", diff)
+		}
+	})
+}
+
 func TestWhatIsToldInTheLastMomentIsWritten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := start(t, shopObjects())
