@@ -62,6 +62,8 @@ func TestRotateGenerations(t *testing.T) {
 				},
 				"kinds":          func(t *testing.T) { kinds(t, g) },
 				"refused":        func(t *testing.T) { refused(t, g) },
+				"undone":         func(t *testing.T) { undone(t, g) },
+				"stripped":       func(t *testing.T) { stripped(t, g) },
 				"class edited":   func(t *testing.T) { classEdited(t, g) },
 				"there and back": func(t *testing.T) { thereAndBack(t, g) },
 			} {
