@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes/fake"
 
+	"keyroll.dev/internal/document"
 	kubefake "keyroll.dev/internal/kube/fake"
 	"keyroll.dev/watcher"
 )
@@ -32,6 +33,12 @@ func parse(t *testing.T, args ...string) (options, error) {
 	err := o.validate()
 	o.settled()
 	return o, err
+}
+
+func TestTheChartTellsTheDefaults(t *testing.T) {
+	fs := flag.NewFlagSet("watcher", flag.ContinueOnError)
+	new(options).addFlags(fs)
+	document.CheckDefaults(t, "../../manifests/chart/values.yaml", "watcher", fs, "qps")
 }
 
 func TestOptions(t *testing.T) {

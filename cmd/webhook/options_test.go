@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"keyroll.dev/internal/document"
 )
 
 func parse(t *testing.T, args ...string) options {
@@ -20,6 +22,14 @@ func parse(t *testing.T, args ...string) options {
 		t.Fatal(err)
 	}
 	return o
+}
+
+func TestTheChartTellsTheDefaults(t *testing.T) {
+	fs := flag.NewFlagSet("webhook", flag.ContinueOnError)
+	new(options).addFlags(fs)
+	const values = "../../manifests/chart/values.yaml"
+	document.CheckDefaults(t, values, "webhook", fs)
+	document.CheckDefaults(t, values, "certificates", fs, "leafDuration") // shorter where the CA's is
 }
 
 func TestOptionsAreChecked(t *testing.T) {

@@ -54,6 +54,8 @@ func TestHelmRefusesValues(t *testing.T) {
 		"a CA of cert-manager's alone":   "--set=certificates.mode=cert-manager,certificates.caDuration=72h",
 		"a bundle that is none":          "--set=certificates.files.caBundle=LS0tLS1CRUdJTg==",
 		"a duration without a unit":      "--set-string=watcher.settle=5",
+		"a burst without a limit":        "--set=watcher.burst=10",
+		"a wait that nobody uses":        "--set=webhook.timeoutSeconds=6",
 		"no replica":                     "--set=webhook.replicas=0",
 		"a tenant that is no id":         "--set=tenantID=contoso",
 		"a misspelled part of resources": "--set=webhook.resources.limit.memory=1Gi",
