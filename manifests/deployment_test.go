@@ -129,6 +129,19 @@ func TestPortsAgree(t *testing.T) {
 	})
 }
 
+func TestPodsAskDNSOnlyWhereTheyAreTo(t *testing.T) {
+	for name, all := range variants(t) {
+		for _, policy := range only[*networkingv1.NetworkPolicy](all) {
+			asks := slices.ContainsFunc(policy.Spec.Egress, func(out networkingv1.NetworkPolicyEgressRule) bool {
+				return slices.ContainsFunc(out.Ports, func(p networkingv1.NetworkPolicyPort) bool { return p.Port.IntVal == 53 })
+			})
+			if want := name == "everything"; asks != want {
+				t.Errorf("%s: %s lets DNS out: %t, want %t", name, policy.Name, asks, want)
+			}
+		}
+	}
+}
+
 func argument(c corev1.Container, flag string) string {
 	for _, arg := range c.Args {
 		if value, found := strings.CutPrefix(arg, flag+"="); found {

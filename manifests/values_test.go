@@ -168,7 +168,7 @@ func TestEverythingSetsWhatIsEmpty(t *testing.T) {
 	}
 	set := leafs("", everything)
 	// In files.values.yaml and monitoring.values.yaml.
-	elsewhere := []string{".certificates.files.secretName", ".certificates.files.caBundle", ".podMonitor.interval"}
+	elsewhere := []string{".certificates.files.secretName", ".certificates.files.caBundle", ".podMonitor.interval", ".prometheusRule.runbookBase"}
 	for path, value := range leafs("", chartValues(t)) {
 		text, isText := value.(string)
 		list, isList := value.([]any)

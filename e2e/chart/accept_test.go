@@ -43,6 +43,17 @@ func TestTheAPIServerAcceptsEveryVariant(t *testing.T) {
 	}
 }
 
+// A relative address leads nowhere from where alerts are read.
+func TestWithoutAnAddressAlertsNameNoRunbook(t *testing.T) {
+	out, err := helm(t, nil, "template", "keyroll", chartFolder(t), "--namespace="+namespace, "--kube-version=1.30.0", "--set=prometheusRule.enabled=true")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(out, "KeyrollWebhookAbsent") || strings.Contains(out, "runbook_url") {
+		t.Errorf("the rules are\n%s", out)
+	}
+}
+
 // A value that is misspelled, or that contradicts another, is refused before
 // anything is rendered; all others are in the variants.
 func TestHelmRefusesValues(t *testing.T) {
@@ -56,6 +67,7 @@ func TestHelmRefusesValues(t *testing.T) {
 		"a duration without a unit":      "--set-string=watcher.settle=5",
 		"a burst without a limit":        "--set=watcher.burst=10",
 		"a wait that nobody uses":        "--set=webhook.timeoutSeconds=6",
+		"a monitor of another API":       "--set=podMonitor.apiVersion=v1",
 		"no replica":                     "--set=webhook.replicas=0",
 		"a tenant that is no id":         "--set=tenantID=contoso",
 		"a misspelled part of resources": "--set=webhook.resources.limit.memory=1Gi",
