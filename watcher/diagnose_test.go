@@ -1,6 +1,7 @@
 package watcher
 
 import (
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -151,6 +152,56 @@ func TestExamineWaitsForPodsThatHaveJustBeenMade(t *testing.T) {
 	if diff := cmp.Diff(health{again: 40 * time.Second}, got, cmp.AllowUnexported(health{})); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
+}
+
+// TestWhatKubeletTellsLateIsTold: nothing else happens to the pods, so kubelet's
+// Event has to bring the look about.
+func TestWhatKubeletTellsLateIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		class, account := syncingClass("files", "app-secrets"), &corev1.ServiceAccount{ObjectMeta: meta("web")}
+		class.Spec.Parameters["clientID"] = "22222222-2222-2222-2222-222222222222"
+		account.Annotations = map[string]string{annotation.IdentityClientID: class.Spec.Parameters["clientID"]}
+		objects := []runtime.Object{class, account}
+		for _, o := range shopObjects() {
+			if p, ok := o.(*corev1.Pod); ok {
+				p.Spec.ServiceAccountName, p.Status.ContainerStatuses = "web", nil
+			}
+			if _, mounted := o.(*secretsstore.SecretProviderClassPodStatus); !mounted {
+				objects = append(objects, o)
+			}
+		}
+		c := start(t, objects)
+		defer c.stop()
+		fails := func(name, message string) {
+			event := &corev1.Event{
+				ObjectMeta: meta(name), Type: warning, Reason: "FailedMount", Message: message, Count: 1,
+				InvolvedObject: corev1.ObjectReference{Kind: "Pod", Namespace: shop, Name: "web-1-a", UID: "web-1-a-uid"},
+			}
+			_, err := c.kube.CoreV1().Events(shop).Create(t.Context(), event, metav1.CreateOptions{})
+			c.must(err)
+			time.Sleep(time.Second)
+		}
+		time.Sleep(10 * time.Minute)
+		fails("another-volume", `MountVolume.SetUp failed for volume "config" : configmap "web" not found`)
+		if got := c.told(reasonNotStarting); got != 0 {
+			t.Errorf("told %d times before anything of the vault fails", got)
+		}
+		fails("of-the-vault", "failed to get objectType:secret, objectName:db-pasword, objectVersion:: ERROR CODE: SecretNotFound")
+		fails("the-same", "failed to get objectType:secret, objectName:db-pasword, objectVersion:: ERROR CODE: SecretNotFound")
+		time.Sleep(time.Hour)
+		events, err := c.kube.CoreV1().Events(shop).List(t.Context(), metav1.ListOptions{})
+		c.must(err)
+		var got []string
+		for _, e := range events.Items {
+			if e.Reason == reasonNotStarting {
+				got = append(got, fmt.Sprintf("%s %s/%s %d: %s", e.Type, e.InvolvedObject.Kind, e.InvolvedObject.Name, e.Count, e.Message))
+			}
+		}
+		want := []string{"Warning Deployment/web 1: Pod web-1-a does not start: secret/db-pasword could not be read: SecretNotFound"}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("(-want +got)\n%s", diff)
+		}
+	})
 }
 
 func TestAMissedInjectionIsToldOnce(t *testing.T) {

@@ -1,10 +1,12 @@
 package watcher
 
 import (
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	appsv1 "k8s.io/api/apps/v1"
@@ -88,4 +90,47 @@ func TestKindsOfOthersAreShownAtZero(t *testing.T) {
 	if got := testutil.CollectAndCount(with.rollouts) - testutil.CollectAndCount(without.rollouts); got != outcomes {
 		t.Errorf("%d series more for a kind more, want %d", got, outcomes)
 	}
+}
+
+func TestHowLongARotationTakesIsMeasuredOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, shopObjects())
+		defer c.stop()
+		time.Sleep(time.Minute)
+		if got := c.measured(); len(got) > 0 {
+			t.Errorf("measured %v where nothing rotated", got)
+		}
+		c.rotate("files", "v2", 20*time.Second) // the first pod is told of 20 s before the second
+		time.Sleep(10 * time.Second)
+		want := map[string][]float64{"keyroll_watcher_rotation_to_rollout_seconds": {2}} // --settle
+		if diff := cmp.Diff(want, c.measured()); diff != "" {
+			t.Errorf("when it is rolled out (-want +got)\n%s", diff)
+		}
+		c.rollOut("web")
+		time.Sleep(time.Hour)
+		want["keyroll_watcher_rotation_to_done_seconds"] = []float64{30}
+		if diff := cmp.Diff(want, c.measured()); diff != "" {
+			t.Errorf("an hour after it was done (-want +got)\n%s", diff)
+		}
+	})
+}
+
+// measured answers what the histograms of a rotation hold, by their names: the sum
+// of each, and once more for every further sample.
+func (c *cluster) measured() map[string][]float64 {
+	c.t.Helper()
+	families, err := c.config.Registerer.(*prometheus.Registry).Gather()
+	c.must(err)
+	found := map[string][]float64{}
+	for _, family := range families {
+		if !strings.HasPrefix(family.GetName(), "keyroll_watcher_rotation_to_") {
+			continue
+		}
+		for _, metric := range family.GetMetric() {
+			for range metric.GetHistogram().GetSampleCount() {
+				found[family.GetName()] = append(found[family.GetName()], metric.GetHistogram().GetSampleSum())
+			}
+		}
+	}
+	return found
 }
