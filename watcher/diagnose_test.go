@@ -144,6 +144,24 @@ func TestHinders(t *testing.T) {
 	}
 }
 
+func TestExamineFindsTheSameEachTime(t *testing.T) {
+	waiting := func(p *corev1.Pod) { p.Status.ContainerStatuses = nil }
+	objects := []runtime.Object{enabledNamespace(), deployment(), replicaSet("web-1", "1")}
+	for _, name := range []string{"a", "b"} { // of pods, classes and objects
+		failure := &corev1.Event{ObjectMeta: meta(name), InvolvedObject: corev1.ObjectReference{Name: "web-1-a", UID: "web-1-a-uid"}}
+		failure.Message = "failed to get objectType:secret, objectName:" + name + ", objectVersion:"
+		objects = append(objects, failure, injectedPod("web-1-"+name, "web-1", name, waiting))
+	}
+	c := cached(t, objects...)
+	w := c.workload(key{deployments.GroupKind(), shop, "web"})
+	want := health{slow: "web-1-a", hinders: "SecretProviderClass a does not exist; secret/a could not be read; secret/b could not be read"}
+	for range 50 {
+		if diff := cmp.Diff(want, c.examine(noon, w), cmp.AllowUnexported(health{})); diff != "" {
+			t.Fatalf("(-want +got)\n%s", diff)
+		}
+	}
+}
+
 func TestExamineWaitsForPodsThatHaveJustBeenMade(t *testing.T) {
 	pod := injectedPod("web-1-a", "web-1", "files", func(p *corev1.Pod) { p.Status.ContainerStatuses = nil })
 	pod.CreationTimestamp = metav1.NewTime(noon.Add(-20 * time.Second))

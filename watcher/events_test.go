@@ -91,6 +91,11 @@ func TestEachTimeIsTold(t *testing.T) {
 			}
 		}
 	}
+	restart := func(c *cluster) {
+		c.changePods(func(p *corev1.Pod) {
+			p.Status.ContainerStatuses = []corev1.ContainerStatus{running("app", time.Now())}
+		})
+	}
 	tests := map[string]struct {
 		reason     string
 		begin, end func(*cluster)
@@ -105,11 +110,14 @@ func TestEachTimeIsTold(t *testing.T) {
 		},
 		"pods of the same names wait for the same class": {reasonNotStarting,
 			func(c *cluster) { c.changePods(func(p *corev1.Pod) { p.Status.ContainerStatuses = nil }) },
+			restart,
+		},
+		"a policy refuses the rollout": {reasonRefused,
 			func(c *cluster) {
-				c.changePods(func(p *corev1.Pod) {
-					p.Status.ContainerStatuses = []corev1.ContainerStatus{running("app", time.Now())}
-				})
+				c.refuse(forbidden)
+				c.rotate("files", time.Now().String(), time.Second)
 			},
+			restart, // by people
 		},
 		"the driver tells nothing": {string(rollout.StatusMissing),
 			func(c *cluster) { setStatus(c, false) },
