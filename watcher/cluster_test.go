@@ -37,6 +37,7 @@ type cluster struct {
 	kube     *fake.Clientset
 	driver   *clienttesting.Fake
 	statuses clienttesting.ObjectTracker
+	version  string // what the vault holds since the last rotation
 
 	mu        sync.Mutex
 	sent      []merge                  // patches, as they were sent
@@ -217,7 +218,7 @@ func (c *cluster) rollOut(name string) {
 		p.Status.ContainerStatuses = []corev1.ContainerStatus{running("app", time.Now())}
 		_, err := c.kube.CoreV1().Pods(shop).Create(ctx, p, metav1.CreateOptions{})
 		c.must(err)
-		status := podStatus(p.Name, "files", "v2", 1, time.Now())
+		status := podStatus(p.Name, "files", c.version, 1, time.Now())
 		status.CreationTimestamp = metav1.Now()
 		c.must(c.statuses.Create(secretsstore.PodStatusResource, status, shop))
 	}
@@ -238,6 +239,7 @@ func (c *cluster) pods() []corev1.Pod {
 // rotate is the driver that polls one pod after the other.
 func (c *cluster) rotate(class, version string, spread time.Duration) {
 	c.t.Helper()
+	c.version = version
 	for _, p := range c.pods() {
 		time.Sleep(spread)
 		status := podStatus(p.Name, class, version, 2, time.Now())

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -17,6 +18,7 @@ import (
 
 	"keyroll.dev/internal/annotation"
 	"keyroll.dev/internal/secretsstore"
+	"keyroll.dev/watcher/rollout"
 )
 
 // shopObjects are Deployment web with two injected pods on v1 since an hour.
@@ -83,6 +85,45 @@ func TestARotationWhileTheWatcherWasDownIsNotMissed(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		if len(c.patches()) != 1 {
 			t.Errorf("%d patches were sent, want 1", len(c.patches()))
+		}
+	})
+}
+
+// TestRotationsCloseTogetherKeepTheInterval: the second is rolled for when
+// --min-interval has passed, and once.
+func TestRotationsCloseTogetherKeepTheInterval(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const interval = 10 * time.Minute
+		c := start(t, shopObjects(), func(config *Config) { config.Rollout.MinInterval = interval })
+		defer c.stop()
+		var sent []time.Time
+		c.refuse(func(string) error {
+			sent = append(sent, time.Now())
+			return nil
+		})
+		time.Sleep(time.Minute)
+		c.rotate("files", "v2", time.Second)
+		time.Sleep(10 * time.Second)
+		c.rollOut("web")
+		time.Sleep(time.Minute)
+		c.rotate("files", "v3", time.Second)
+		time.Sleep(interval / 2)
+		waiting := testutil.ToFloat64(c.controller.metrics.waiting.WithLabelValues(string(rollout.RolledRecently)))
+		if len(c.patches()) != 1 || waiting != 1 {
+			t.Fatalf("%d patches, %v workloads wait for the interval; want one and one", len(c.patches()), waiting)
+		}
+		time.Sleep(interval)
+		if len(c.patches()) != 2 {
+			t.Fatalf("%d patches after the interval, want 2", len(c.patches()))
+		}
+		// The API server tells by the second when the first was.
+		if apart := sent[1].Sub(sent[0]); apart < interval-time.Second || apart > interval+5*time.Second {
+			t.Errorf("they were sent %s apart, want %s", apart, interval)
+		}
+		c.rollOut("web")
+		time.Sleep(time.Hour)
+		if len(c.patches()) != 2 {
+			t.Errorf("%d patches in the end, want 2", len(c.patches()))
 		}
 	})
 }
