@@ -89,6 +89,13 @@ func (s *sightings) forget(namespace string) {
 	maps.DeleteFunc(s.seen, func(k classKey, _ sighting) bool { return k.namespace == namespace })
 }
 
+// drop forgets one Secret.
+func (s *sightings) drop(namespace, name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.seen, classKey{namespace, name})
+}
+
 // note answers since when the Secret has the digest, now being when it is seen.
 // A Secret that went away and comes back the same has had it all along.
 func (s *sightings) note(namespace, name, digest string, now time.Time) time.Time {

@@ -207,6 +207,7 @@ func (c *Controller) secretChanged(before, after *secret) {
 	last := after
 	if last == nil {
 		last = before
+		time.AfterFunc(goneFor, func() { c.forgetSecret(last) })
 	} else {
 		c.seen.note(after.Namespace, after.Name, after.digest, time.Now())
 	}
@@ -214,6 +215,16 @@ func (c *Controller) secretChanged(before, after *secret) {
 		return // metadata: the driver rewrites it all day
 	}
 	c.enqueue(c.takers(last.Namespace, last.Name)...)
+}
+
+// goneFor is how long a Secret may be away and count as the same when it comes back.
+const goneFor = time.Hour
+
+// forgetSecret drops what was seen of a Secret that has not come back.
+func (c *Controller) forgetSecret(gone *secret) {
+	if c.caches.secrets.get(gone.Namespace, gone.Name) == nil {
+		c.seen.drop(gone.Namespace, gone.Name)
+	}
 }
 
 func (c *Controller) namespaceChanged(before, after *namespace) {

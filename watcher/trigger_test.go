@@ -2,10 +2,12 @@ package watcher
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -97,6 +99,39 @@ func (c *cluster) putSecret(s *corev1.Secret) {
 	c.t.Helper()
 	_, err := c.kube.CoreV1().Secrets(shop).Update(c.t.Context(), s, metav1.UpdateOptions{})
 	c.must(err)
+}
+
+// Generated Secrets are named after their content, so each change of objects
+// leaves one behind.
+func TestASecretThatIsGoneIsForgottenInTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, append(consumer(), managedSecret("older", "one"), managedSecret("flaps", "one")))
+		defer c.stop()
+		seen := func() []string {
+			c.controller.seen.mu.Lock()
+			defer c.controller.seen.mu.Unlock()
+			var names []string
+			for k := range c.controller.seen.seen {
+				names = append(names, k.name)
+			}
+			slices.Sort(names)
+			return names
+		}
+		secrets := c.kube.CoreV1().Secrets(shop)
+		time.Sleep(time.Minute)
+		c.must(secrets.Delete(t.Context(), "older", metav1.DeleteOptions{}))
+		c.must(secrets.Delete(t.Context(), "flaps", metav1.DeleteOptions{}))
+		time.Sleep(50 * time.Minute)
+		_, err := secrets.Create(t.Context(), managedSecret("flaps", "one"), metav1.CreateOptions{})
+		c.must(err)
+		if diff := cmp.Diff([]string{"app-secrets", "flaps", "older"}, seen()); diff != "" {
+			t.Errorf("after 50 minutes (-want +got)\n%s", diff)
+		}
+		time.Sleep(time.Hour)
+		if diff := cmp.Diff([]string{"app-secrets", "flaps"}, seen()); diff != "" {
+			t.Errorf("in the end (-want +got)\n%s", diff)
+		}
+	})
 }
 
 func TestWithoutTheSecretTriggerNoSecretIsTouched(t *testing.T) {
