@@ -14,7 +14,8 @@
 // Caches are warm in every replica; only the one that holds the lease has and
 // works on the queues. What a process remembers of a workload (notes) refines decisions
 // and may be lost: the next leader comes to the same answers from the cluster
-// alone. After the first list of each kind nothing is listed again.
+// alone. After the first list of each kind nothing is listed again; who names a Secret
+// by keyroll.dev/secret has that one looked for, by name.
 package watcher
 
 import (

@@ -364,7 +364,9 @@ func older(a, b *workload) bool {
 }
 
 // unmanaged reports whether a Secret exists that the driver does not fill. Its
-// metadata alone is read.
+// metadata alone is read. A list by name asks for no right that the cache has not
+// got, and costs the API server what a get does: it reads one key
+// (apiserver v0.37 pkg/registry/generic/registry/store.go, ListPredicate).
 func (p *provider) unmanaged(ctx context.Context, namespace, name string) (bool, error) {
 	if p.caches.secrets.get(namespace, name) != nil {
 		return false, nil

@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	metadatafake "k8s.io/client-go/metadata/fake"
+	clienttesting "k8s.io/client-go/testing"
 
 	"keyroll.dev/internal/annotation"
 	"keyroll.dev/internal/dependency"
@@ -309,6 +310,38 @@ func TestAClassIsCountedAsWithheldForAsLongAsItIs(t *testing.T) {
 				time.Sleep(15 * time.Minute)
 				if grown := withheld() - before; grown == 0 {
 					t.Errorf("counted %v times, and no more", before)
+				}
+			})
+		})
+	}
+}
+
+func TestASecretIsLookedForByNameAndOnlyWhereItIsNamed(t *testing.T) {
+	for name, test := range map[string]struct {
+		secret string
+		want   []string
+	}{
+		"a Secret of a generated name": {"", nil},
+		"a Secret that is named":       {"shared", []string{"metadata.name=shared in shop"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := asking("db-password")
+				d.Spec.Template.Annotations[annotation.Env] = "PASSWORD=db-password"
+				if test.secret != "" {
+					d.Spec.Template.Annotations[annotation.Secret] = test.secret
+				}
+				client := metadatafake.NewSimpleMetadataClient(metadatafake.NewTestScheme())
+				c := start(t, []runtime.Object{enabledNamespace(), d}, func(config *Config) { config.Metadata = client })
+				defer c.stop()
+				time.Sleep(time.Hour)
+				var got []string
+				for _, action := range client.Actions() {
+					list := action.(clienttesting.ListAction)
+					got = append(got, list.GetListRestrictions().Fields.String()+" in "+list.GetNamespace())
+				}
+				if diff := cmp.Diff(test.want, got); diff != "" || len(c.classesOf()) != 1 {
+					t.Errorf("%d classes, Secrets looked for (-want +got)\n%s", len(c.classesOf()), diff)
 				}
 			})
 		})
