@@ -409,11 +409,12 @@ func TestAPatchThatChangesNothingHoldsNoPlace(t *testing.T) {
 				})
 				c.rotate("files", "v3", 0)
 				time.Sleep(time.Minute)
+				patched := c.patched() // under the lock that first is written under
 				other := map[string]string{"w0": "w1", "w1": "w0"}[first]
-				if !slices.Contains(c.patched(), "deployments/"+other) {
-					t.Fatalf("patched %v, want %s too", c.patched(), other)
+				if !slices.Contains(patched, "deployments/"+other) {
+					t.Fatalf("patched %v, want %s too", patched, other)
 				}
-				if tries := len(c.patched()); tries > 12 {
+				if tries := len(patched); tries > 12 {
 					t.Errorf("%d patches were sent in a minute, want ever fewer", tries)
 				}
 				time.Sleep(12 * time.Minute) // the first may have to wait for the other to be stuck
