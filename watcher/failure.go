@@ -39,17 +39,21 @@ func podOfFailure(f *mountFailure) []string {
 var (
 	failedObject = regexp.MustCompile(`objectType:\s*(\w+), objectName:\s*([0-9A-Za-z-]+)`)
 	failedCode   = regexp.MustCompile(`ERROR CODE: (\w+)`)
-	missingClass = regexp.MustCompile(`failed to get secretproviderclass (\S+)`)
 )
+
+// missingClass are the driver's words for a class that it does not find (driver v1.6.0
+// pkg/secrets-store/nodeserver.go).
+const missingClass = "failed to get secretproviderclass"
 
 // maxFailure bounds what is kept of a message that nothing is known of.
 const maxFailure = 200
 
 // failureText shortens kubelet's message to what a person needs; "" where the
-// volume is not one of the driver's.
+// volume is not one of the driver's, and where a class is missing: whether it still
+// is, is known at once, and kubelet may not ask again for two minutes.
 func failureText(message string) string {
-	if m := missingClass.FindStringSubmatch(message); m != nil {
-		return "SecretProviderClass " + strings.TrimSuffix(m[1], ",") + " was not found"
+	if strings.Contains(message, missingClass) {
+		return ""
 	}
 	object, code := failedObject.FindStringSubmatch(message), failedCode.FindStringSubmatch(message)
 	switch {
