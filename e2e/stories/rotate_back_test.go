@@ -61,16 +61,16 @@ func thereAndBack(t *testing.T, g generation) {
 	s.set("db-password", "A")
 	reads("A")
 	f.rolled(t, "and back, each a rollout", 1)
-	watcher := watching()
 
-	s.kubectl("rollout", "pause", "deployment/reader", "--namespace="+s.ns)
-	s.set("db-password", "B")
-	fills("B")
-	s.set("db-password", "A")
-	fills("A")
-	s.kubectl("rollout", "resume", "deployment/reader", "--namespace="+s.ns)
-	reader.counted.Generation += 2 // theirs
-	f.unmoved(t, "back before a rollout", watcher)
+	f.unmoved(t, "back before a rollout", func() {
+		s.kubectl("rollout", "pause", "deployment/reader", "--namespace="+s.ns)
+		s.set("db-password", "B")
+		fills("B")
+		s.set("db-password", "A")
+		fills("A")
+		s.kubectl("rollout", "resume", "deployment/reader", "--namespace="+s.ns)
+		reader.counted.Generation += 2 // theirs
+	})
 	reads("A")
 	fleet{feeder}.rolledSoFar(t, "it asks never to be rolled", 0)
 }

@@ -12,7 +12,6 @@ import (
 	"k8s.io/client-go/dynamic"
 
 	"keyroll.dev/e2e/driver"
-	"keyroll.dev/e2e/install"
 	"keyroll.dev/e2e/world"
 	"keyroll.dev/internal/annotation"
 )
@@ -53,7 +52,6 @@ func classEdited(t *testing.T, g generation) {
 	s.pin(t, a, "")
 	settled(a)
 	f.rolled(t, "back again after a rollout", 1)
-	watcher := watching()
 
 	// Nothing may roll when B comes and goes, because its people have paused it,
 	holds := func(version string) {
@@ -62,56 +60,71 @@ func classEdited(t *testing.T, g generation) {
 			return s.pinned(version, func(c world.Container) map[string]string { return c.Now })
 		})
 	}
-	s.kubectl("rollout", "pause", "deployment/"+appName, "--namespace="+s.ns)
-	s.pin(t, b, "")
-	holds(b)
-	w.told(t, w.kind, w.name, "Paused")
-	s.pin(t, a, "")
-	holds(a)
-	s.kubectl("rollout", "resume", "deployment/"+appName, "--namespace="+s.ns)
-	w.counted.Generation += 2 // theirs
-	f.unmoved(t, "back again before a rollout", watcher)
+	f.unmoved(t, "back again before a rollout", func() {
+		s.kubectl("rollout", "pause", "deployment/"+appName, "--namespace="+s.ns)
+		s.pin(t, b, "")
+		holds(b)
+		w.told(t, w.kind, w.name, "Paused")
+		s.pin(t, a, "")
+		holds(a)
+		s.kubectl("rollout", "resume", "deployment/"+appName, "--namespace="+s.ns)
+		w.counted.Generation += 2 // theirs
+	})
 
 	// or because one pod lags, which may put the old values back into the Secret.
 	if g.of != driver.Republishing {
 		return
 	}
-	lagging := w.podNames()[0]
-	s.Driver.Pause(s.ns, lagging)
-	defer s.Driver.Release(s.ns, lagging)
-	others := func(version string) {
-		t.Helper()
-		eventually(t, "the other pods' files follow", func(context.Context) string {
-			return s.pinned(version, func(c world.Container) map[string]string {
-				if c.Pod == lagging {
-					return map[string]string{s.id("db-password"): version}
-				}
-				return c.Now
+	f.unmoved(t, "none while the statuses disagree, and back again before a rollout", func() {
+		lagging := w.podNames()[0]
+		s.Driver.Pause(s.ns, lagging)
+		defer s.Driver.Release(s.ns, lagging)
+		others := func(version string) {
+			t.Helper()
+			eventually(t, "the other pods' files follow", func(context.Context) string {
+				return s.pinned(version, func(c world.Container) map[string]string {
+					if c.Pod == lagging {
+						return map[string]string{s.id("db-password"): version}
+					}
+					return c.Now
+				})
 			})
-		})
-	}
-	s.pin(t, b, "")
-	others(b)
-	f.unmoved(t, "none while the statuses disagree", watcher)
-	s.pin(t, a, "")
-	others(a)
-	s.Driver.Release(s.ns, lagging)
-	f.unmoved(t, "back again before a rollout", watcher)
+		}
+		s.pin(t, b, "")
+		others(b)
+		quiet(t)
+		s.pin(t, a, "")
+		others(a)
+	})
 	if lacking := s.pinned(a, started); lacking != "" {
 		t.Error(lacking)
 	}
 }
 
-// unmoved is rolled for none, where content comes and goes. It ends the story if
-// the watcher has changed since: of pods that are younger than a minute the next
-// one cannot tell that they have what they started with.
-func (f fleet) unmoved(t *testing.T, step string, since *install.Process) {
+// unmoved plays how content comes and goes, for which none is rolled. A watcher that
+// takes over meanwhile may roll for it: of pods that are younger than a minute it
+// cannot tell that they have what they started with.
+func (f fleet) unmoved(t *testing.T, step string, comesAndGoes func()) {
 	t.Helper()
-	quiet(t)
-	if !stillWatches(since) {
-		t.Skip("another watcher has taken over meanwhile, which has not seen all of it")
-	}
+	byOneWatcher(t, func() {
+		comesAndGoes()
+		quiet(t)
+	}, func() { f.calm(t) })
 	f.rolledSoFar(t, step, 0)
+}
+
+// calm waits until a watcher that has taken over has done what it found to do, and
+// counts anew.
+func (f fleet) calm(t *testing.T) {
+	t.Helper()
+	awaitLeader(t)
+	for range 3 {
+		quiet(t)
+	}
+	for _, w := range f {
+		eventually(t, w.ns+"/"+w.name+" is rolled out", w.unfinished)
+		w.counted = w.count(t)
+	}
 }
 
 // pin writes the class with one version of db-password.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"testing"
-	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -45,13 +44,7 @@ func TestRotateGenerations(t *testing.T) {
 		}
 		t.Run("at once", func(t *testing.T) {
 			for name, part := range map[string]func(*testing.T){
-				"two objects rotated together are one rollout": func(t *testing.T) {
-					begin, watcher := time.Now(), watching()
-					f.rotate("db-username", "db-password")
-					f.settled(t, "rotated")
-					f.rolled(t, "one rollout", 1)
-					t.Run("the watcher asks for little", func(t *testing.T) { f.asksLittle(t, begin, watcher) })
-				},
+				"two objects rotated together are one rollout": f.rotatedOnce,
 				"a second rotation within the spread of files": spread[0].within,
 				"a second rotation within the spread of env": func(t *testing.T) {
 					if g.of == driver.Republishing {

@@ -363,6 +363,12 @@ func startWatcher(t *testing.T) {
 func takeOver(t *testing.T) {
 	t.Helper()
 	startWatcher(t)
+	awaitLeader(t)
+}
+
+// awaitLeader waits until the watcher leads.
+func awaitLeader(t *testing.T) {
+	t.Helper()
 	if !shared.Modelled() {
 		return
 	}
