@@ -47,11 +47,12 @@ func TestRotateGenerations(t *testing.T) {
 				"two objects rotated together are one rollout": f.rotatedOnce,
 				"a second rotation within the spread of files": spread[0].within,
 				"a second rotation within the spread of env": func(t *testing.T) {
-					if g.of == driver.Republishing {
-						spread[1].disagree(t)
-					} else {
+					if g.of == driver.Polling {
 						spread[1].within(t)
+						return
 					}
+					t.Run("before the first is rolled", spread[1].disagree)
+					t.Run("when the first is rolled", spread[1].overtaken)
 				},
 				"kinds":          func(t *testing.T) { kinds(t, g) },
 				"refused":        func(t *testing.T) { refused(t, g) },
@@ -95,20 +96,28 @@ func (w *target) within(t *testing.T) {
 	lagging := w.podNames()[0]
 	w.Driver.Pause(w.ns, lagging)
 	defer w.Driver.Release(w.ns, lagging)
-	second := w.rotate("db-password")
-	eventually(t, "a pod has started with the second version", func(context.Context) string {
-		found := "none has"
-		w.everyContainer(func(c world.Container) string {
-			if c.Started[w.id("db-password")] == second {
-				found = ""
-			}
-			return ""
-		})
-		return found
-	})
+	w.startsWith(t, w.rotate("db-password"))
 	w.rotate("db-password")
 	f.settled(t, "rotated again")
 	f.rolled(t, "exactly one more rollout", 2)
+}
+
+// startsWith waits until a pod has started with a version of db-password, and answers which.
+func (w *target) startsWith(t *testing.T, version string) (pod string) {
+	t.Helper()
+	eventually(t, "a pod has started with "+version, func(context.Context) string {
+		w.everyContainer(func(c world.Container) string {
+			if c.Started[w.id("db-password")] == version {
+				pod = c.Pod
+			}
+			return ""
+		})
+		if pod == "" {
+			return "none has"
+		}
+		return ""
+	})
+	return pod
 }
 
 // disagree rotates twice while one pod lags, whose driver would put the old
@@ -126,6 +135,23 @@ func (w *target) disagree(t *testing.T) {
 	w.Driver.Release(w.ns, lagging)
 	f.settled(t, "all pods have caught up")
 	f.rolled(t, "both rotations are one rollout", 1)
+}
+
+// overtaken rotates again as soon as a pod of the rollout has started, and has that
+// pod lag behind, whose driver would put the values of the first rotation back into
+// the Secret: nothing more rolls before it has caught up.
+func (w *target) overtaken(t *testing.T) {
+	needsModel(t, "pause a pod's polling")
+	w.t = t
+	f := fleet{w}
+	lagging := w.startsWith(t, w.rotate("db-password"))
+	w.Driver.Pause(w.ns, lagging)
+	defer w.Driver.Release(w.ns, lagging)
+	w.rotate("db-password")
+	f.rolled(t, "the first rollout, and none while the statuses disagree", 1)
+	w.Driver.Release(w.ns, lagging)
+	f.settled(t, "all pods have caught up")
+	f.rolled(t, "exactly one more rollout", 1)
 }
 
 // deleteSecrets deletes the Secrets that the driver made and waits until it has
