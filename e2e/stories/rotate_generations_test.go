@@ -60,6 +60,7 @@ func TestRotateGenerations(t *testing.T) {
 				"stripped":       func(t *testing.T) { stripped(t, g) },
 				"class edited":   func(t *testing.T) { classEdited(t, g) },
 				"there and back": func(t *testing.T) { thereAndBack(t, g) },
+				"people roll":    func(t *testing.T) { peopleRoll(t, g) },
 			} {
 				t.Run(name, func(t *testing.T) {
 					t.Parallel()
