@@ -61,6 +61,7 @@ func TestRotateGenerations(t *testing.T) {
 				"class edited":   func(t *testing.T) { classEdited(t, g) },
 				"there and back": func(t *testing.T) { thereAndBack(t, g) },
 				"people roll":    func(t *testing.T) { peopleRoll(t, g) },
+				"fails silently": func(t *testing.T) { failsSilently(t, g) },
 			} {
 				t.Run(name, func(t *testing.T) {
 					t.Parallel()
