@@ -62,6 +62,7 @@ func TestRotateGenerations(t *testing.T) {
 				"there and back": func(t *testing.T) { thereAndBack(t, g) },
 				"people roll":    func(t *testing.T) { peopleRoll(t, g) },
 				"fails silently": func(t *testing.T) { failsSilently(t, g) },
+				"not mounted":    func(t *testing.T) { notMounted(t, g) },
 			} {
 				t.Run(name, func(t *testing.T) {
 					t.Parallel()
