@@ -11,7 +11,6 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
-	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apiextensions "k8s.io/apiextensions-apiserver/pkg/client/clientset/clientset/typed/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -41,7 +40,10 @@ func ownerKinds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	crd := rolloutKind()
+	crd, err := argoKind(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if _, err := crds.CustomResourceDefinitions().Create(ctx, crd, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -80,28 +82,6 @@ func ownerKinds(t *testing.T) {
 	})
 }
 
-// rolloutKind is as much of Argo's kind as there is to know: a pod template at
-// spec.template, and a status beside it.
-func rolloutKind() *apiextensionsv1.CustomResourceDefinition {
-	open := apiextensionsv1.JSONSchemaProps{Type: "object", XPreserveUnknownFields: ptr.To(true)}
-	return &apiextensionsv1.CustomResourceDefinition{
-		ObjectMeta: metav1.ObjectMeta{Name: argoRollouts.Resource + "." + argoRollouts.Group},
-		Spec: apiextensionsv1.CustomResourceDefinitionSpec{
-			Group: argoRollouts.Group,
-			Scope: apiextensionsv1.NamespaceScoped,
-			Names: apiextensionsv1.CustomResourceDefinitionNames{Plural: argoRollouts.Resource, Singular: "rollout", Kind: "Rollout", ListKind: "RolloutList"},
-			Versions: []apiextensionsv1.CustomResourceDefinitionVersion{{
-				Name: argoRollouts.Version, Served: true, Storage: true,
-				Subresources: &apiextensionsv1.CustomResourceSubresources{Status: &apiextensionsv1.CustomResourceSubresourceStatus{}},
-				Schema: &apiextensionsv1.CustomResourceValidation{OpenAPIV3Schema: &apiextensionsv1.JSONSchemaProps{
-					Type:       "object",
-					Properties: map[string]apiextensionsv1.JSONSchemaProps{"spec": open, "status": open},
-				}},
-			}},
-		},
-	}
-}
-
 // rollout makes a Rollout, and plays the controller that runs its pods until the test ends.
 func (s *story) rollout(name string, replicas int32, annotations map[string]string) *target {
 	s.t.Helper()
@@ -111,7 +91,7 @@ func (s *story) rollout(name string, replicas int32, annotations map[string]stri
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	unstructured.RemoveNestedField(spec, "strategy")
+	spec["strategy"] = map[string]any{"canary": map[string]any{}} // all that one may leave out of it
 	client, err := dynamic.NewForConfig(s.Admin())
 	if err != nil {
 		s.t.Fatal(err)
@@ -121,7 +101,7 @@ func (s *story) rollout(name string, replicas int32, annotations map[string]stri
 		"metadata": map[string]any{"name": name}, "spec": spec,
 	}}
 	rollouts := client.Resource(argoRollouts).Namespace(s.ns)
-	if _, err := rollouts.Create(s.t.Context(), object, metav1.CreateOptions{}); err != nil {
+	if _, err := rollouts.Create(s.t.Context(), object, metav1.CreateOptions{FieldValidation: metav1.FieldValidationStrict}); err != nil {
 		s.t.Fatal(err)
 	}
 	c := rolloutController{story: s, rollouts: rollouts}
@@ -190,7 +170,7 @@ func (c rolloutController) sync(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	_, err = c.rollouts.Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{}, "status")
+	_, err = c.rollouts.Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{FieldValidation: metav1.FieldValidationStrict}, "status")
 	return err
 }
 
