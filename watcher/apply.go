@@ -55,7 +55,7 @@ func (a *applier) roll(ctx context.Context, w *workload, stamp, cause string) (*
 	}
 	patch.Spec = &mergeSpec{}
 	patch.Spec.Template.Metadata.Annotations = map[string]string{annotation.Content: stamp}
-	patched, err := a.patch(ctx, w, patch, FieldManager)
+	patched, err := a.patch(ctx, w, patch, fieldManager)
 	if err == nil && patched.Generation <= w.Generation {
 		err = errStripped
 	}
@@ -64,7 +64,7 @@ func (a *applier) roll(ctx context.Context, w *workload, stamp, cause string) (*
 
 // resubmit changes nothing, and so has the webhook look at the workload again.
 func (a *applier) resubmit(ctx context.Context, w *workload) (*metav1.PartialObjectMetadata, error) {
-	return a.patch(ctx, w, guarded(w), MendManager)
+	return a.patch(ctx, w, guarded(w), mendManager)
 }
 
 // templateWriter answers who of all others wrote into a pod template last, "" where
@@ -72,7 +72,7 @@ func (a *applier) resubmit(ctx context.Context, w *workload) (*metav1.PartialObj
 func templateWriter(entries []metav1.ManagedFieldsEntry) string {
 	var last metav1.ManagedFieldsEntry
 	for _, e := range entries {
-		ours := e.Manager == FieldManager || e.Manager == MendManager
+		ours := e.Manager == fieldManager || e.Manager == mendManager
 		wrote := e.Subresource == "" && strings.Contains(e.FieldsV1.GetRawString(), `"f:template"`)
 		if !ours && wrote && !e.Time.Before(last.Time) {
 			last = e

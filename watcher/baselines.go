@@ -221,7 +221,7 @@ func (k *keeper) write(ctx context.Context, namespace string) error {
 	desired := &corev1.ConfigMap{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: k.namespace, Name: baselinePrefix + namespace, ResourceVersion: was.version,
-			Labels:      map[string]string{baselineLabel: "true", "app.kubernetes.io/managed-by": FieldManager},
+			Labels:      map[string]string{baselineLabel: "true", "app.kubernetes.io/managed-by": fieldManager},
 			Annotations: map[string]string{keyNameAnnotation: k.keyName},
 		},
 		Data: data,
@@ -233,9 +233,9 @@ func (k *keeper) write(ctx context.Context, namespace string) error {
 	case len(data) == 0:
 		err = maps.Delete(ctx, desired.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{ResourceVersion: &was.version}})
 	case !was.stored:
-		stored, err = maps.Create(ctx, desired, metav1.CreateOptions{FieldManager: FieldManager})
+		stored, err = maps.Create(ctx, desired, metav1.CreateOptions{FieldManager: fieldManager})
 	default:
-		stored, err = maps.Update(ctx, desired, metav1.UpdateOptions{FieldManager: FieldManager})
+		stored, err = maps.Update(ctx, desired, metav1.UpdateOptions{FieldManager: fieldManager})
 	}
 	switch {
 	case apierrors.IsConflict(err), apierrors.IsAlreadyExists(err), apierrors.IsNotFound(err):

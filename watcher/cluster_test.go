@@ -145,9 +145,9 @@ func (c *cluster) patch(action clienttesting.Action) (bool, runtime.Object, erro
 	}
 	d.Generation++
 	d.ResourceVersion += "0"
-	manager := FieldManager // the fake client for metadata keeps no options
+	manager := fieldManager // the fake client for metadata keeps no options
 	if sent.Spec == nil {
-		manager = MendManager
+		manager = mendManager
 	}
 	if d, err = c.kube.AppsV1().Deployments(patch.Namespace).Update(ctx, d, metav1.UpdateOptions{FieldManager: manager}); err != nil {
 		return true, nil, err

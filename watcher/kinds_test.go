@@ -78,7 +78,7 @@ func TestEveryKindIsRolledOrToldOf(t *testing.T) {
 	// It was stamped half an hour before the bubble's clock begins, its pod half an hour before that.
 	inPlace := argo("canary")
 	inPlace.SetManagedFields([]metav1.ManagedFieldsEntry{{
-		Manager: FieldManager, Operation: metav1.ManagedFieldsOperationUpdate,
+		Manager: fieldManager, Operation: metav1.ManagedFieldsOperationUpdate,
 		Time: &metav1.Time{Time: time.Date(1999, 12, 31, 23, 30, 0, 0, time.UTC)},
 	}})
 	if err := unstructured.SetNestedStringMap(inPlace.Object, map[string]string{annotation.Content: "aa-1"}, "spec", "template", "metadata", "annotations"); err != nil {

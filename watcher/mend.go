@@ -13,9 +13,9 @@ import (
 	"keyroll.dev/internal/annotation"
 )
 
-// MendManager is the field manager of re-submissions. It differs from
-// [FieldManager], whose times in managedFields tell of rollouts alone.
-const MendManager = "keyroll-watcher-mend"
+// mendManager is the field manager of re-submissions. It differs from
+// [fieldManager], whose times in managedFields tell of rollouts alone.
+const mendManager = "keyroll-watcher-mend"
 
 // errLacking brings a workload back until the webhook has answered.
 var errLacking = errors.New("sent through the webhook again; its template still lacks annotations of the workload")

@@ -385,7 +385,7 @@ func (p *provider) unmanaged(ctx context.Context, namespace, name string) (bool,
 }
 
 func (p *provider) create(ctx context.Context, desired *secretsstore.SecretProviderClass) error {
-	_, err := p.client.Classes(desired.Namespace).Create(ctx, desired, metav1.CreateOptions{FieldManager: FieldManager})
+	_, err := p.client.Classes(desired.Namespace).Create(ctx, desired, metav1.CreateOptions{FieldManager: fieldManager})
 	switch {
 	case apierrors.IsAlreadyExists(err): // the cache will show what there is
 		return nil
@@ -403,7 +403,7 @@ func (p *provider) heal(ctx context.Context, found *class, desired *secretsstore
 		return nil
 	}
 	desired.UID, desired.ResourceVersion = found.UID, found.ResourceVersion
-	_, err := p.client.Classes(desired.Namespace).Update(ctx, desired, metav1.UpdateOptions{FieldManager: FieldManager})
+	_, err := p.client.Classes(desired.Namespace).Update(ctx, desired, metav1.UpdateOptions{FieldManager: fieldManager})
 	if err != nil {
 		return p.failed(desired, fmt.Errorf("set SecretProviderClass right: %w", err))
 	}

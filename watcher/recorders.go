@@ -26,7 +26,7 @@ func newRecorders() *recorders {
 	r := &recorders{}
 	for i := range r {
 		broadcaster := record.NewBroadcaster()
-		r[i] = recorder{broadcaster, broadcaster.NewRecorder(runtime.NewScheme(), corev1.EventSource{Component: FieldManager}), make(chan struct{})}
+		r[i] = recorder{broadcaster, broadcaster.NewRecorder(runtime.NewScheme(), corev1.EventSource{Component: fieldManager}), make(chan struct{})}
 	}
 	return r
 }

@@ -447,9 +447,9 @@ func TestTheWriterOfATemplate(t *testing.T) {
 	}{
 		"nothing tells":      {nil, ""},
 		"no fields, no time": {[]metav1.ManagedFieldsEntry{{Manager: "kubectl"}}, ""},
-		"we alone":           {[]metav1.ManagedFieldsEntry{entry(FieldManager, template, "", 3), entry(MendManager, template, "", 2)}, ""},
+		"we alone":           {[]metav1.ManagedFieldsEntry{entry(fieldManager, template, "", 3), entry(mendManager, template, "", 2)}, ""},
 		"the last of others": {[]metav1.ManagedFieldsEntry{
-			entry("helm", template, "", 1), entry("shop-operator", template, "", 3), entry("kubectl", template, "", 2), entry(FieldManager, template, "", 4),
+			entry("helm", template, "", 1), entry("shop-operator", template, "", 3), entry("kubectl", template, "", 2), entry(fieldManager, template, "", 4),
 		}, "shop-operator"},
 		"a scale is not of the template": {[]metav1.ManagedFieldsEntry{
 			entry("helm", template, "", 1), entry("autoscaler", replicas, "", 2), entry("controller", template, "status", 3),

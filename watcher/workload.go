@@ -13,8 +13,8 @@ import (
 	"keyroll.dev/internal/annotation"
 )
 
-// FieldManager is the name under which the watcher changes workloads.
-const FieldManager = "keyroll-watcher"
+// fieldManager is the name under which the watcher changes workloads.
+const fieldManager = "keyroll-watcher"
 
 // key identifies a workload in queues and maps.
 type key struct {
@@ -104,7 +104,7 @@ func (l lens) workload(kind schema.GroupVersionKind, m *metav1.ObjectMeta, templ
 		owner:      ownerOf(m),
 		template:   keep(template.Annotations, isOurs),
 		account:    template.Spec.ServiceAccountName,
-		rolled:     writtenBy(m.ManagedFields, FieldManager),
+		rolled:     writtenBy(m.ManagedFields, fieldManager),
 		traces:     tracesOf(m, template),
 	}
 	if l.reloader {

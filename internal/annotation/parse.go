@@ -20,7 +20,7 @@ func Parse(a map[string]string) (Settings, Problems) {
 	objects := p.objects()
 	s := Settings{
 		Objects:             objects,
-		Vault:               p.text(Vault, CheckVault),
+		Vault:               p.text(Vault, checkVault),
 		TenantID:            p.text(TenantID, CheckTenantID),
 		ClientID:            p.text(ClientID, CheckClientID),
 		ServiceAccount:      p.text(ServiceAccount, checkName("ServiceAccount")),
@@ -45,11 +45,11 @@ func Parse(a map[string]string) (Settings, Problems) {
 func ParseNamespace(a map[string]string) (Defaults, Problems) {
 	p := &parser{annotations: a}
 	d := Defaults{
-		Vault:          p.text(Vault, CheckVault),
+		Vault:          p.text(Vault, checkVault),
 		TenantID:       p.text(TenantID, CheckTenantID),
 		ClientID:       p.text(ClientID, CheckClientID),
 		ServiceAccount: p.text(ServiceAccount, checkName("ServiceAccount")),
-		AllowedVaults:  p.list(AllowedVaults, CheckVault),
+		AllowedVaults:  p.list(AllowedVaults, checkVault),
 	}
 	if _, set := a[AllowedVaults]; set && d.AllowedVaults == nil {
 		d.AllowedVaults = []string{}

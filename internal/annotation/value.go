@@ -39,8 +39,8 @@ func isGenerated(s string) bool {
 	return ok && hexadecimal.spell(hash, 32, 32) && strings.ToLower(hash) == hash
 }
 
-// CheckVault tells whether v can be the name of a Key Vault.
-func CheckVault(v string) error {
+// checkVault tells whether v can be the name of a Key Vault.
+func checkVault(v string) error {
 	if isVaultName(v) && !strings.Contains(v, "--") {
 		return nil
 	}

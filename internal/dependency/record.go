@@ -14,8 +14,8 @@ import (
 // classes of running pods would be edited under them.
 const Version = 1
 
-// MaxEncoded bounds a record, in bytes.
-const MaxEncoded = 64 << 10
+// maxEncoded bounds a record, in bytes.
+const maxEncoded = 64 << 10
 
 // Record is what a pod depends on, written by the webhook to the pod's
 // annotation keyroll.dev/dependencies and read back by the watcher.
@@ -48,8 +48,8 @@ func (r Record) Encode() string {
 // Resolve and Encode make, to the byte: values that the annotations would have
 // been refused for, another order, or an unknown field or version are errors.
 func Decode(s string) (Record, error) {
-	if len(s) > MaxEncoded {
-		return Record{}, fmt.Errorf("record has %d bytes, more than %d", len(s), MaxEncoded)
+	if len(s) > maxEncoded {
+		return Record{}, fmt.Errorf("record has %d bytes, more than %d", len(s), maxEncoded)
 	}
 	var r Record
 	if err := json.Unmarshal([]byte(s), &r); err != nil {

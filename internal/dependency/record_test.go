@@ -67,7 +67,7 @@ func TestDecodeRefuses(t *testing.T) {
 		"a field twice":            {replace(`"env":true`, `"env":false,"env":true`), "not in the form"},
 		"a field in other letters": {replace(`"env"`, `"Env"`), "not in the form"},
 		"an escape where none is":  {replace(`shop-kv`, `shop\u002dkv`), "not in the form"},
-		"too long":                 {func(s string, _ Record) string { return s + strings.Repeat(" ", MaxEncoded) }, "more than 65536"},
+		"too long":                 {func(s string, _ Record) string { return s + strings.Repeat(" ", maxEncoded) }, "more than 65536"},
 		"another class": {edit(func(r *Record) {
 			r.SecretProviderClass = "keyroll-" + someVersion
 			r.Secret = r.SecretProviderClass
