@@ -115,7 +115,7 @@ func BenchmarkPlan(b *testing.B) {
 			continue
 		}
 		b.Run(bm.name, func(b *testing.B) {
-			pod, err := inject.DecodePod(bm.object)
+			pod, err := decodePod(bm.object)
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -137,7 +137,7 @@ func BenchmarkPatch(b *testing.B) {
 			continue
 		}
 		b.Run(bm.name, func(b *testing.B) {
-			pod, err := inject.DecodePod(bm.object)
+			pod, err := decodePod(bm.object)
 			if err != nil {
 				b.Fatal(err)
 			}

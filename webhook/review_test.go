@@ -9,8 +9,19 @@ import (
 	admissionv1 "k8s.io/api/admission/v1"
 	kjson "sigs.k8s.io/json"
 
+	"keyroll.dev/internal/jsonread"
 	"keyroll.dev/webhook/inject"
 )
+
+// decodePod reads a pod that stands alone.
+func decodePod(raw []byte) (inject.Pod, error) {
+	var p inject.Pod
+	var wrong error
+	if err := jsonread.Read(raw, func(r *jsonread.Reader) { p, wrong = inject.ReadPod(r) }); err != nil {
+		return inject.Pod{}, err
+	}
+	return p, wrong
+}
 
 // wireReview is a review as the API server's decoder reads it, with what is read of one.
 type wireReview struct {
@@ -103,7 +114,7 @@ func checkPodWithin(t *testing.T, text, object []byte) {
 		return
 	}
 	within := v.Request.subject.(*podSubject)
-	alone, err := inject.DecodePod(object)
+	alone, err := decodePod(object)
 	if (err != nil) != (within.err != nil) || !reflect.DeepEqual(alone, within.pod) {
 		t.Fatalf("%s\nread within: %+v, %v\nalone: %+v, %v", text, within.pod, within.err, alone, err)
 	}

@@ -13,19 +13,9 @@ import (
 // neither its size nor its shape matters. What is kept of the text itself is a
 // part of it, not a copy: a plan is made while the text is there.
 
-// DecodePod reads a pod. Field names are told apart by case, as the API server
-// does, so "Metadata" is an unknown field and not metadata.
-func DecodePod(raw []byte) (Pod, error) {
-	var p Pod
-	var wrong error
-	if err := jsonread.Read(raw, func(r *jsonread.Reader) { p, wrong = ReadPod(r) }); err != nil {
-		return Pod{}, fmt.Errorf("decode pod: %w", err)
-	}
-	return p, wrong
-}
-
-// ReadPod reads a pod where it stands in a larger text. That the whole is no JSON
-// is left to who reads the whole.
+// ReadPod reads a pod where it stands in a larger text. Field names are told apart
+// by case, as the API server does, so "Metadata" is an unknown field and not
+// metadata. That the whole is no JSON is left to who reads the whole.
 func ReadPod(r *jsonread.Reader) (Pod, error) {
 	var p Pod
 	err := r.Part(func(r *jsonread.Reader) { p.read(r, ours) })

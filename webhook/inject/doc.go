@@ -1,7 +1,7 @@
 // Package inject decides what the webhook changes in a pod or a workload. It
 // is pure: data in, a plan out, and no client, clock, log or environment.
 //
-//	raw JSON ─► DecodePod ──────► NewPlan ─────────► Plan.Patch
+//	raw JSON ─► ReadPod ────────► NewPlan ─────────► Plan.Patch
 //	raw JSON ─► DecodeWorkload ─► NewWorkloadPlan ─► WorkloadPlan.Patch
 //
 // Objects are decoded once, into views that know only the fields that a

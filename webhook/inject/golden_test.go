@@ -165,7 +165,7 @@ func (c *cluster) class(name string) (string, bool) {
 
 func (c *cluster) plan(tb testing.TB, raw []byte) Plan {
 	tb.Helper()
-	pod, err := DecodePod(raw)
+	pod, err := decodePod(raw)
 	if err != nil {
 		tb.Fatal(err)
 	}
