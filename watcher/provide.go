@@ -305,12 +305,13 @@ func (p *provider) withhold(k classKey, why string) {
 //	another class of ours, that a template asks for     taken: who came first keeps it
 //	another class of ours, that only older pods need    free: it ends with them
 //	a Secret that the driver does not manage            taken
-//	no right to look for the Secret                     taken, as it may be
+//	no right to look, none of ours has filled it        taken, as it may be somebody's
 func (p *provider) taken(ctx context.Context, k classKey, record dependency.Record) (string, error) {
 	if record.Secret == "" || record.Secret == record.SecretProviderClass {
 		return "", nil
 	}
 	const mend = "; give this one another name with " + annotation.Secret
+	ours := false
 	for _, other := range p.caches.classes.by(bySecret, path(k.namespace, record.Secret)) {
 		if other.Name == k.name {
 			continue
@@ -319,11 +320,15 @@ func (p *provider) taken(ctx context.Context, k classKey, record dependency.Reco
 		if wanted || !generated(other) {
 			return fmt.Sprintf("Secret %s is filled by SecretProviderClass %s%s", record.Secret, other.Name, mend), nil
 		}
+		ours = true
 	}
 	if first := p.firstToAsk(k.namespace, record.Secret); first != "" && first != k.name {
 		return fmt.Sprintf("Secret %s is asked for with other objects by another workload%s", record.Secret, mend), nil
 	}
 	if p.caches.secrets.informer == nil {
+		if ours {
+			return "", nil
+		}
 		return fmt.Sprintf("Secret %s may exist and would be overwritten, and the watcher has no right to look (watcher.secretTrigger: false); "+
 			"leave %s out, or write a class and name it with %s", record.Secret, annotation.Secret, annotation.SecretProviderClass), nil
 	}

@@ -216,6 +216,8 @@ func TestASecretThatBelongsToSomebodyElseWithholdsTheClass(t *testing.T) {
 		})
 	}
 	own := syncingClass("by-hand", "shared")
+	before := syncingClass(dependency.ClassPrefix+"before", "shared")
+	before.Labels = map[string]string{dependency.ManagedByLabel: dependency.ManagedBy}
 	tests := map[string]struct {
 		objects    []runtime.Object
 		unmanaged  bool
@@ -245,6 +247,11 @@ func TestASecretThatBelongsToSomebodyElseWithholdsTheClass(t *testing.T) {
 			objects:    []runtime.Object{named("web", "a", 0)},
 			blind:      true,
 			wantEvents: []string{"Warning SecretProviderClassWithheld Deployment/web"},
+		},
+		"a Secret that nobody may look for, and a class of ours has filled": {
+			objects:  []runtime.Object{named("web", "a", 0), before},
+			blind:    true,
+			wantMade: 2,
 		},
 		"a generated name that nobody may look for": {
 			objects: []runtime.Object{deployment(func(d *appsv1.Deployment) {
