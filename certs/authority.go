@@ -132,6 +132,11 @@ func (a *authority) reconcile(ctx context.Context) (time.Duration, error) {
 		return 0, err
 	}
 	found, reason := a.inspect(secret)
+	// First what there is: it is good for months while a new one cannot be stored.
+	if found != nil {
+		a.adopt(found)
+	}
+	a.renewLeaf()
 	if reason != "" {
 		a.log.Info("Making a new CA", "secret", a.name, "reason", reason)
 		if err := a.replace(ctx, secret); err != nil {
@@ -139,10 +144,6 @@ func (a *authority) reconcile(ctx context.Context) (time.Duration, error) {
 			return 0, err
 		}
 	}
-	if found != nil {
-		a.adopt(found)
-	}
-	a.renewLeaf()
 	return a.untilNext(found), nil
 }
 

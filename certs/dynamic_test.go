@@ -506,6 +506,33 @@ func TestDynamicWithoutItsRights(t *testing.T) {
 	}
 }
 
+// The last third of a CA's life is there to mend what keeps a new one from being stored.
+func TestDynamicServesWithACAThatItCannotRenew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		day := 24 * time.Hour
+		old, err := newCA(time.Now().Add(-250*day), validity{ca: 365 * day, tolerance: time.Hour})
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := old.data()
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := newCluster(t, ourConfiguration(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: secretName}, Data: data})
+		mendRole := c.refuse("update", "secrets", forbidden("secrets"))
+		d, _ := c.replica(func(c *DynamicConfig) { c.CADuration, c.LeafDuration = 365*day, 3*time.Hour })
+		waitReady(t, 5*time.Second, d)
+		if leafs, cas := c.watchCalls(130*time.Minute, time.Second, d); leafs != 2 || cas != 1 {
+			t.Errorf("%d leafs and %d CAs were seen, want two leafs, the second after two hours, and the old CA", leafs, cas)
+		}
+
+		mendRole()
+		if _, cas := c.watchCalls(time.Minute, time.Second, d); cas != 2 {
+			t.Errorf("%d CAs were seen after the role was mended, want the new one too", cas)
+		}
+	})
+}
+
 func TestDynamicMetrics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, ourConfiguration())
