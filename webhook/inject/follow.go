@@ -131,6 +131,35 @@ func short(value string) string {
 	return value
 }
 
+// kept answers the template's annotations as they are, with those that the
+// update took away though the workload has them. These come back as copies, with
+// the values that they had: without them new pods would not even ask for their
+// secrets.
+func (w *Workload) kept(old *Workload) map[string]string {
+	have, before := w.Pod.Metadata.Annotations, old.Pod.Metadata.Annotations
+	listed := annotation.Copied(have)
+	template := map[string]string{}
+	maps.Copy(template, have)
+	var copied []string
+	for _, row := range annotation.Table {
+		_, set := w.Metadata.Annotations[row.Key]
+		_, there := have[row.Key]
+		value, had := before[row.Key]
+		lost := set && had && !there && row.ShapesPods()
+		if lost {
+			template[row.Key] = value
+		}
+		if lost || slices.Contains(listed, row.Key) {
+			copied = append(copied, strings.TrimPrefix(row.Key, annotation.Prefix))
+		}
+	}
+	if len(template) == len(have) {
+		return have
+	}
+	template[annotation.FromWorkload] = strings.Join(copied, ",")
+	return template
+}
+
 // claims answers the annotations that someone's manifest gives the template.
 func (w *Workload) claims() map[string]bool {
 	claimed := map[string]bool{}

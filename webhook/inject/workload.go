@@ -92,7 +92,7 @@ type WorkloadPlan struct {
 //	owned, being deleted, update of a Job         let in as it is
 //	namespace not enabled                         its annotations are left as they are, with warnings
 //	something wrong, by this very change          refused
-//	something wrong, since before this change     let in as it is, with warnings
+//	something wrong, since before this change     let in as it is, with warnings; lost copies are put back (see kept)
 //	else                                          the template follows the workload's annotations (see follow)
 //
 // and on an update two things more, so that the watcher's rollouts leave no
@@ -124,14 +124,25 @@ func NewWorkloadPlan(in WorkloadInput) WorkloadPlan {
 		return WorkloadPlan{Reason: check.Reason, Problems: introduced, Warnings: p.Warnings, Unsettled: p.Unsettled}
 	}
 	if hasWrong := slices.ContainsFunc(check.Problems, certain); hasWrong {
-		// What its pods would be refused for must not reach a template that works.
-		template = in.New.Pod.Metadata.Annotations
+		// What its pods would be refused for stood before this update, and must not
+		// reach a template that works.
+		template = in.keep(template)
 		p.Reason = check.Reason
 	} else {
 		p.Warnings = append(p.Warnings, warnings...)
 	}
 	p.tidy(in.Old, template)
 	return p
+}
+
+// keep answers the annotations of a template that is not to follow the
+// workload's on this update. A workload that opts out is to have plain pods,
+// whatever else it says.
+func (in WorkloadInput) keep(followed map[string]string) map[string]string {
+	if strings.TrimSpace(followed[annotation.Inject]) == "false" {
+		return in.New.Pod.Metadata.Annotations
+	}
+	return in.New.kept(in.Old)
 }
 
 // check looks at the pods that the template would make, with what stands on the
