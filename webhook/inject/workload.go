@@ -205,20 +205,40 @@ func (in WorkloadInput) sort(problems annotation.Problems) (standing []string, i
 		template, _ := in.Old.follow(in.Old)
 		before = in.check(in.Old, template).Problems
 	}
-	stood := func(p annotation.Problem) bool {
-		return slices.ContainsFunc(before, func(b annotation.Problem) bool {
-			// Which containers there are may be said otherwise though it is the same problem.
-			return b == p || b.Key == p.Key && b.Value == p.Value && p.Key == annotation.Containers
-		})
-	}
-	for _, p := range problems {
-		if certain(p) && !stood(p) {
+	old := stood(problems, before)
+	for i, p := range problems {
+		if certain(p) && !old[i] {
 			introduced = append(introduced, p)
 			continue
 		}
 		standing = append(standing, p.String())
 	}
 	return standing, introduced
+}
+
+// stood tells of each problem whether it was there before. What is said of the
+// same value of a key is the same problem, though a container or volume has
+// another name now; but of two where there was one, one is new: that which was
+// not said before.
+func stood(problems, before annotation.Problems) []bool {
+	bare := func(p annotation.Problem) annotation.Problem { return annotation.Problem{Key: p.Key, Value: p.Value} }
+	left, said := map[annotation.Problem]int{}, map[annotation.Problem]bool{}
+	for _, b := range before {
+		left[bare(b)]++
+		said[b] = true
+	}
+	take := func(p annotation.Problem) bool {
+		left[bare(p)]--
+		return left[bare(p)] >= 0
+	}
+	old := make([]bool, len(problems))
+	for i, p := range problems {
+		old[i] = said[p] && take(p)
+	}
+	for i, p := range problems {
+		old[i] = old[i] || take(p)
+	}
+	return old
 }
 
 // tidy takes down the changes that give the template these annotations, and
