@@ -71,7 +71,7 @@ const nextImage = "shop/app:2"
 // while until the next one is replaced.
 func (s *story) rollsSlowly(kind string, asks map[string]string) *target {
 	s.t.Helper()
-	const pods, seconds = 3, 5
+	const pods, seconds = 3, 10
 	switch kind {
 	case "StatefulSet":
 		return s.statefulSet(appName, pods, asks, func(o *appsv1.StatefulSet) { o.Spec.MinReadySeconds = seconds })
