@@ -46,7 +46,7 @@ soak: ## what make test leaves out, for long: faults under load, attacks, storie
 	$(GO) test -timeout 2h -count=1 -run '^Test(OneThingAtATime|RotationsAndFaults|AnythingGoes)$$' ./watcher/rollout -sequences 100000
 
 .PHONY: mutants
-mutants: ## negate every condition of the decision core, one at a time: a test must notice (half an hour)
+mutants: ## negate every condition of the decision core, one at a time: a test must notice (minutes)
 	$(GO) test -tags mutation -timeout 4h -count=1 -v -run '^TestMutation$$' ./watcher/rollout
 
 # Which of them: each waits for minutes until a real driver has polled.
