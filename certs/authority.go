@@ -112,7 +112,7 @@ func (a *authority) Sign(template *x509.Certificate) (*x509.Certificate, error) 
 		return nil, err
 	}
 	life := a.validity.leaf * 2 / 3
-	a.leafDue = now.Add(life)
+	a.leafDue = now.Add(life).Round(0) // the monotonic clock stands still with the timers, see recheck
 	a.loop.triggerAfter(life)
 	return cert, nil
 }
