@@ -8,6 +8,7 @@ import (
 
 	admissionv1 "k8s.io/api/admission/v1"
 
+	"keyroll.dev/internal/annotation"
 	"keyroll.dev/internal/dependency"
 	"keyroll.dev/internal/jsonread"
 	"keyroll.dev/webhook/inject"
@@ -58,6 +59,9 @@ func (s *podSubject) admit(ctx context.Context, h *Handler, q *question) answer 
 			Pod: s.pod, Namespace: namespace, Fallback: h.fallback,
 			Accounts: h.cluster.Accounts(q.Namespace), Classes: h.cluster.Classes(q.Namespace),
 		})
+		if p.Reason == inject.NamespaceNotEnabled {
+			return namespaceNotEnabled(q.Namespace), false
+		}
 		return answerOf(p.Reason, p.Problems.Err(), p.Patch(), p.Warnings), !p.Unsettled
 	})
 }
@@ -66,6 +70,14 @@ func (s *podSubject) admit(ctx context.Context, h *Handler, q *question) answer 
 // the object in would let it in without its secrets.
 func namespaceUnknown(name string) answer {
 	return failed(NamespaceUnknown, http.StatusServiceUnavailable, "namespace %q is not known here yet; try again", name)
+}
+
+// namespaceNotEnabled answers for a pod of a namespace whose label is not known
+// here. The API server knows of it, or it would not have asked.
+func namespaceNotEnabled(name string) answer {
+	return failed(inject.NamespaceNotEnabled, http.StatusServiceUnavailable,
+		"the webhook's configuration selects namespace %q, but no label %s=%s is known here (yet); try again, then look at the label and at the configuration",
+		name, annotation.InjectionLabel, annotation.InjectionEnabled)
 }
 
 func wrongResource(q *question, want string) answer {

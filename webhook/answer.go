@@ -56,7 +56,7 @@ var Reasons = map[Outcome][]inject.Reason{
 	Refused:   inject.RefuseReasons,
 	Failed: {
 		MethodNotAllowed, NotJSON, BodyTooLarge, BodyUnreadable, Busy, NotAReview, WrongResource, MalformedObject, NamespaceUnknown,
-		Panicked,
+		inject.NamespaceNotEnabled, Panicked,
 	},
 }
 

@@ -35,7 +35,7 @@ type fixed struct {
 // shop is a cluster with the labelled namespace "shop" and ServiceAccount "web".
 func shop() *fixed {
 	return &fixed{
-		namespaces: map[string]dependency.Namespace{"shop": labelled("shop")},
+		namespaces: map[string]dependency.Namespace{"shop": labelled("shop"), "unlabelled": {Name: "unlabelled"}},
 		accounts: map[string]*dependency.ServiceAccount{
 			"default": {Name: "default"},
 			"web": {Name: "web", Annotations: map[string]string{

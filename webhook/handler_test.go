@@ -72,6 +72,10 @@ func TestReviewIsAnswered(t *testing.T) {
 		r.Namespace = "elsewhere"
 		return r
 	}
+	unlabelled := func(r *admissionv1.AdmissionRequest) *admissionv1.AdmissionRequest {
+		r.Namespace = "unlabelled"
+		return r
+	}
 	subresource := func(r *admissionv1.AdmissionRequest) *admissionv1.AdmissionRequest {
 		r.SubResource = "status"
 		return r
@@ -101,6 +105,13 @@ func TestReviewIsAnswered(t *testing.T) {
 		"a pod in a namespace that nobody has heard of is not let in without its secrets": {
 			path: "/pods", request: elsewhere(request("Pod", pod(""), nil)),
 			wantOutcome: "error", wantReason: "NamespaceUnknown", wantCode: 503, wantMessage: "try again",
+		},
+		"a pod in a namespace that is not labelled here, but for the API server, is not let in without its secrets": {
+			path: "/pods", request: unlabelled(request("Pod", pod(""), nil)),
+			wantOutcome: "error", wantReason: "NamespaceNotEnabled", wantCode: 503, wantMessage: "keyroll.dev/injection=enabled",
+		},
+		"a workload in a namespace that is not labelled is let in": {
+			path: "/workloads", request: unlabelled(request("Deployment", deployment, nil)), wantOutcome: "unchanged", wantReason: "NamespaceNotEnabled",
 		},
 		"a workload in a namespace that nobody has heard of is let in": {
 			path: "/workloads", request: elsewhere(request("Deployment", deployment, nil)), wantOutcome: "unchanged", wantReason: "NamespaceUnknown",
@@ -433,6 +444,10 @@ func TestPatience(t *testing.T) {
 			arrives:    30 * time.Millisecond,
 			then:       func(c *fixed) { c.namespaces["shop"] = labelled("shop") },
 			wantReason: "Injected", wantAfter: 40 * time.Millisecond,
+		},
+		"the namespace's label never arrives, though the API server knows of it": {
+			cluster:    func() *fixed { c := shop(); c.namespaces["shop"] = unlabelled; return c },
+			wantReason: "NamespaceNotEnabled", wantAfter: 100 * time.Millisecond,
 		},
 		"the namespace arrives": {
 			cluster:    func() *fixed { c := shop(); delete(c.namespaces, "shop"); return c },
