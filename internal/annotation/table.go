@@ -35,7 +35,7 @@ var Table = []Row{
 	{ServiceAccount, OnBoth, "ServiceAccount name", "namespace, else what the pod says",
 		"The ServiceAccount to run as. A namespace's applies where the pod's is unset or `default`."},
 	{MountPath, OnWorkload, "absolute directory", "`/mnt/secrets`",
-		"Where the files are."},
+		"Where the files are. Nothing else can be mounted in it, but over one of them."},
 	{Containers, OnWorkload, "container names, separated by commas", "all, init containers too",
 		"The containers that get the files and the environment."},
 	{Env, OnWorkload, "`NAME=[secret/|key/|cert/]OBJECT`, separated by commas or newlines", "none",

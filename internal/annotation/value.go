@@ -111,7 +111,26 @@ func checkMountPath(v string) error {
 	case path.Clean(v) != v:
 		return fmt.Errorf("is not in its shortest form; write %q", echo(path.Clean(v)))
 	}
+	if token := hiddenToken(v); token != "" {
+		return fmt.Errorf("is at or above the directory of a token of the pod, %s; write another, such as %s", token, DefaultMountPath)
+	}
 	return nil
+}
+
+// hiddenToken answers the directory of a token that cannot be mounted any more
+// with secrets at v: no directory can be made in them. That of Kubernetes is
+// in nearly every pod, that of workload identity in all that we label. In most
+// images /var/run is a link to /run.
+func hiddenToken(v string) string {
+	if v == "/run" || strings.HasPrefix(v, "/run/") {
+		v = "/var" + v
+	}
+	for _, token := range []string{"/var/run/secrets/kubernetes.io/serviceaccount", "/var/run/secrets/azure/tokens"} {
+		if v == token || strings.HasPrefix(token, v+"/") {
+			return token
+		}
+	}
+	return ""
 }
 
 func oneOf(values ...string) check {

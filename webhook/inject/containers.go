@@ -121,10 +121,10 @@ func (e EnvVar) is(want envVar) bool {
 
 // addMount puts the mount into a where the container lacks it. A container
 // that mounts the volume by itself keeps its own path, unless the annotation
-// asks for one. Another volume at the path is a problem.
-func (a *addition) addMount(pod PodSpec, volume, path string, asked bool) annotation.Problems {
+// asks for one. Another volume at the path, or beneath it, is a problem.
+func (a *addition) addMount(pod PodSpec, volume, path string, asked annotation.Settings) annotation.Problems {
 	there := slices.ContainsFunc(a.Mounts, func(m Mount) bool {
-		return m.Name == volume && (!asked || pod.samePath(m.Path, path))
+		return m.Name == volume && (asked.MountPath == "" || pod.samePath(m.Path, path))
 	})
 	if there {
 		return nil
@@ -135,9 +135,32 @@ func (a *addition) addMount(pod PodSpec, volume, path string, asked bool) annota
 				"container %q mounts volume %q there; write another path, or leave the container out with %s",
 				short(a.Name), short(m.Name), annotation.Containers))}
 		}
+		if below, ok := pod.beneath(m.Path, path); ok && !mayBeFile(below, asked) {
+			return annotation.Problems{annotation.NewProblem(annotation.MountPath, path, fmt.Sprintf(
+				"container %q mounts volume %q beneath, at %q, and no directory can be made there; mount that elsewhere, write another path, or leave the container out with %s",
+				short(a.Name), short(m.Name), short(m.Path), annotation.Containers))}
+		}
 	}
 	a.mount = true
 	return nil
+}
+
+// beneath answers where p is in the directory, and whether it is.
+func (s PodSpec) beneath(p, directory string) (rest string, ok bool) {
+	clean := rooted
+	if s.OS != nil && s.OS.Name == "windows" {
+		clean = windowsPath
+	}
+	return strings.CutPrefix(clean(p), clean(directory)+"/")
+}
+
+// mayBeFile tells whether the path in our volume can be a file of it, which
+// another may be laid over. kubelet makes the directories for mounts in a volume
+// of its own, but not in one of CSI (kubernetes v1.37.2 pkg/volume/util/nested_volumes.go),
+// and the container's runtime cannot, for ours is read-only.
+func mayBeFile(name string, asked annotation.Settings) bool {
+	return asked.SecretProviderClass != "" || // whose files are not known
+		slices.ContainsFunc(asked.Objects, func(o annotation.Object) bool { return o.FileName() == name })
 }
 
 // mounts tells whether the container mounts the volume.

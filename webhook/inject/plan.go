@@ -237,7 +237,7 @@ func (d *draft) fitContainers(volume string, again bool) {
 		}
 		a := addition{containerAt: c}
 		problems = append(problems, a.addEnv(env)...)
-		problems = append(problems, a.addMount(d.in.Pod.Spec, volume, d.p.path, d.settings.MountPath != "")...)
+		problems = append(problems, a.addMount(d.in.Pod.Spec, volume, d.p.path, d.settings)...)
 		if a.mount || len(a.env) > 0 {
 			d.p.additions = append(d.p.additions, a)
 		}
