@@ -51,6 +51,16 @@ func Resolve(s annotation.Settings, ns annotation.Defaults, account *ServiceAcco
 	return record, nil
 }
 
+// Missing tells what Resolve would if the settings had an object: where none of
+// those that are written can be read, the rest is still looked up.
+func Missing(s annotation.Settings, ns annotation.Defaults, account *ServiceAccount, fallback Fallback) annotation.Problems {
+	r := &resolver{settings: s, defaults: ns, account: account, fallback: fallback}
+	r.vault()
+	r.tenantID()
+	r.clientID()
+	return r.problems
+}
+
 // resolver collects problems while it asks one source after the other.
 type resolver struct {
 	settings annotation.Settings

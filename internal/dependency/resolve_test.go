@@ -276,6 +276,10 @@ func TestResolveRefuses(t *testing.T) {
 			if !cmp.Equal(record, Record{}) {
 				t.Errorf("a record came with the problems: %+v", record)
 			}
+			s.Objects = nil
+			if diff := cmp.Diff(problems, Missing(s, ns, account, fallback)); diff != "" {
+				t.Errorf("without an object (-with +without):\n%s", diff)
+			}
 		})
 	}
 }

@@ -62,12 +62,13 @@ func NewPlan(in Input) Plan {
 // newPlan leaves out the question whether the pod is to be looked at at all.
 func newPlan(in Input) Plan {
 	settings, problems := annotation.Parse(in.Pod.Metadata.Annotations)
+	asked := settings.Asked() || !settings.InjectFalse && in.Pod.Metadata.asks()
 	switch {
 	case settings.InjectFalse && len(problems) == 0:
 		return Plan{Reason: OptedOut}
-	case len(problems) > 0 && !settings.Asked():
+	case len(problems) > 0 && !asked:
 		return Plan{Reason: BadAnnotations, Problems: problems}
-	case !settings.Asked():
+	case !asked:
 		return Plan{Reason: NotAsked}
 	}
 	d := draft{in: in, settings: settings, containers: in.Pod.Spec.all()}
@@ -78,6 +79,14 @@ func newPlan(in Input) Plan {
 	d.resolve()
 	d.fit()
 	return d.plan()
+}
+
+// asks tells of an annotation that asks for injection, though what it says may
+// be wrong.
+func (m Metadata) asks() bool {
+	_, objects := m.Annotations[annotation.Objects]
+	_, class := m.Annotations[annotation.SecretProviderClass]
+	return objects || class
 }
 
 // draft is a plan in the making. Its steps go on after a problem, so that one
@@ -123,6 +132,9 @@ func (d *draft) resolve() {
 		fallback.TenantID = "" // it was not meant
 	}
 	record, missing := dependency.Resolve(d.settings, defaults, account, fallback)
+	if _, class := d.in.Pod.Metadata.Annotations[annotation.SecretProviderClass]; !class && !d.settings.Asked() {
+		missing = dependency.Missing(d.settings, defaults, account, fallback)
+	}
 	if !exists {
 		blame(missing, name)
 	}
