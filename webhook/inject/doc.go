@@ -16,7 +16,8 @@
 //	else                                                      volume, mounts, env, label, account, record
 //
 // A second pass over an injected pod is empty: whatever is there already is
-// not added again.
+// not added again. A volume of an older pass, under other defaults, is changed
+// where it stands.
 //
 // For a workload, whose pods are not there yet, the same checks run on its
 // template; and the annotations that stand on the workload itself are copied

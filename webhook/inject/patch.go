@@ -10,7 +10,9 @@ import (
 	"gomodules.xyz/jsonpatch/v2"
 
 	"keyroll.dev/internal/annotation"
+	"keyroll.dev/internal/dependency"
 	"keyroll.dev/internal/jsonwrite"
+	"keyroll.dev/internal/secretsstore"
 )
 
 // Patch is JSON patch operations, in the order in which they are applied. Their
@@ -56,15 +58,17 @@ func escape(key string) string {
 }
 
 // Patch answers the operations that carry out the plan on the pod that it was
-// made for. Lists are only appended to, but for two things: the environment
+// made for. Lists are only appended to, but for three things: the environment
 // that we add goes before the container's own, because a variable can refer
-// to those before it, as in $(DB_PASSWORD); and what must go is removed by its
-// index, from the end.
+// to those before it, as in $(DB_PASSWORD); what must go is removed by its
+// index, from the end; and what is ours, of an outdated class, is changed where
+// it stands.
 func (p Plan) Patch() Patch { return p.patch }
 
 func (p Plan) operations() Patch {
 	const others = 8 // operations besides those on containers, nearly always
 	ops := make(Patch, 0, others+2*len(p.additions))
+	p.turned.patch(&ops, p.Record)
 	p.patchAccount(&ops)
 	p.patchVolumes(&ops)
 	mount := mountValue(p.mount, p.path)
@@ -76,6 +80,24 @@ func (p Plan) operations() Patch {
 		ops.set("/metadata/annotations", p.pod.Metadata.annotated, map[string]string{annotation.Dependencies: p.annotation})
 	}
 	return ops
+}
+
+// turned is what a pod's volume of an outdated class is changed with. It is so
+// before anything is added or removed, while indices are those of the pod.
+type turned struct {
+	from      string // the class; "" : there is none
+	volume    int
+	variables []string // JSON pointers to those that are taken from its Secret
+}
+
+func (t turned) patch(ops *Patch, r dependency.Record) {
+	if t.from == "" {
+		return
+	}
+	ops.add("/spec/volumes/"+strconv.Itoa(t.volume)+"/csi/volumeAttributes/"+secretsstore.ClassAttribute, text(r.SecretProviderClass))
+	for _, variable := range t.variables {
+		ops.add(variable+"/valueFrom/secretKeyRef/name", text(r.Secret))
+	}
 }
 
 func (p Plan) patchAccount(ops *Patch) {

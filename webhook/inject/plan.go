@@ -3,6 +3,7 @@ package inject
 import (
 	"fmt"
 	"slices"
+	"strconv"
 
 	"keyroll.dev/internal/annotation"
 	"keyroll.dev/internal/dependency"
@@ -39,6 +40,7 @@ type Plan struct {
 
 	account    *accountChange
 	volume     string // to add; "" : none
+	turned     turned
 	mount      string // volume that the additions mount
 	path       string
 	additions  []addition
@@ -211,6 +213,10 @@ func (d *draft) fit() {
 		d.p.path = annotation.DefaultMountPath
 	}
 	volume, exists := volumeFor(pod.Spec, d.p.Record.SecretProviderClass)
+	if i := outdated(pod.Spec); !exists && i >= 0 {
+		volume, exists = pod.Spec.Volumes[i].Name, true
+		d.p.turned = turned{from: pod.Spec.Volumes[i].class(), volume: i}
+	}
 	d.p.mount = volume
 	if !exists {
 		d.p.volume = volume
@@ -247,7 +253,7 @@ func (d *draft) fitContainers(volume string, again bool) {
 		if later && !mounted(c) {
 			continue
 		}
-		a := addition{containerAt: c}
+		a := addition{containerAt: d.turn(c, env)}
 		problems = append(problems, a.addEnv(env)...)
 		problems = append(problems, a.addMount(d.in.Pod.Spec, volume, d.p.path, d.settings)...)
 		if a.mount || len(a.env) > 0 {
@@ -255,6 +261,26 @@ func (d *draft) fitContainers(volume string, again bool) {
 		}
 	}
 	d.found(PodConflict, problems)
+}
+
+// turn answers the container with the variables as they will be that are taken
+// from an outdated class's Secret, whose name is the class's.
+func (d *draft) turn(c containerAt, env []envVar) containerAt {
+	from := d.p.turned.from
+	if from == "" {
+		return c
+	}
+	c.Env = slices.Clone(c.Env)
+	for _, want := range env {
+		old := envVar{name: want.name, from: SecretKey{Name: from, Key: want.from.Key}}
+		for i, have := range c.Env {
+			if have.Name == want.name && have.is(old) {
+				c.Env[i].From = &EnvSource{Secret: &want.from}
+				d.p.turned.variables = append(d.p.turned.variables, c.path()+"/env/"+strconv.Itoa(i))
+			}
+		}
+	}
+	return c
 }
 
 // env is what each chosen container is to have in its environment.

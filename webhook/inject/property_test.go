@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -101,6 +102,10 @@ func takeAway(after, before object, plan Plan) {
 		}
 	}
 	spec := after["spec"].(object)
+	if plan.turned.from != "" {
+		i := slices.IndexFunc(list(spec, "volumes"), func(o object) bool { return o["name"] == plan.mount })
+		dig(list(spec, "volumes")[i], []string{"csi", "volumeAttributes"})[secretsstore.ClassAttribute] = plan.turned.from
+	}
 	if plan.volume != "" {
 		drop(spec, "volumes", func(o object) bool { return o["name"] == plan.volume })
 	}
@@ -113,6 +118,9 @@ func takeAway(after, before object, plan Plan) {
 			mounts := container["volumeMounts"].([]any)
 			container["volumeMounts"] = mounts[:len(mounts)-1] // it was appended
 		}
+	}
+	for _, path := range plan.turned.variables {
+		dig(variable(after, path), []string{"valueFrom", "secretKeyRef"})["name"] = plan.turned.from
 	}
 }
 
@@ -167,6 +175,9 @@ func checkInjected(t *testing.T, pod object, plan Plan) {
 	}
 }
 
+// outdatedClass is one that no pod of the generator's is to have.
+const outdatedClass = "keyroll-0123456789abcdef0123456789abcdef"
+
 // generator makes random pods. Names are few, so that they clash.
 type generator struct{ *rand.Rand }
 
@@ -210,7 +221,7 @@ func (g *generator) env() []any {
 	for range g.IntN(3) {
 		e := object{"name": pick(g, "A", "C", "D")}
 		g.maybe(e, "value", "x")
-		g.maybe(e, "valueFrom", object{"secretKeyRef": object{"name": "s", "key": "k"}, "futureRef": g.unknown(1)})
+		g.maybe(e, "valueFrom", object{"secretKeyRef": object{"name": pick(g, "s", outdatedClass), "key": pick(g, "k", "db-password")}, "futureRef": g.unknown(1)})
 		all = append(all, g.strange(e))
 	}
 	return all
@@ -233,6 +244,9 @@ func (g *generator) volumes() []any {
 			object{"name": "data", "emptyDir": object{}},
 			object{"name": "keyroll", "futureSource": g.unknown(1)},
 			object{"name": "kube-api-access-x7k2p", "projected": token["projected"]},
+			object{"name": pick(g, "keyroll", "keyroll-2"), "csi": g.strange(object{
+				"driver": secretsstore.DriverName, "volumeAttributes": object{"secretProviderClass": outdatedClass, "x": "y"},
+			})},
 			object{"name": "own", "csi": object{"driver": secretsstore.DriverName, "volumeAttributes": object{"secretProviderClass": "own"}}})
 		if !slices.ContainsFunc(all, func(o any) bool { return o.(object)["name"] == v["name"] }) {
 			all = append(all, g.strange(v))
@@ -317,6 +331,15 @@ func at(pod object, pointer string) object {
 		panic(err)
 	}
 	return pod["spec"].(object)[parts[2]].([]any)[i].(object)
+}
+
+// variable answers the one at a JSON pointer like /spec/containers/0/env/1.
+func variable(pod object, pointer string) object {
+	i, err := strconv.Atoi(pointer[strings.LastIndex(pointer, "/")+1:])
+	if err != nil {
+		panic(err)
+	}
+	return at(pod, pointer)["env"].([]any)[i].(object)
 }
 
 func list(o object, key string) []object {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"keyroll.dev/internal/annotation"
 	"keyroll.dev/internal/secretsstore"
 )
 
@@ -17,15 +18,28 @@ const volumeName = "keyroll"
 // for the driver keeps one status per pod and class.
 func volumeFor(pod PodSpec, class string) (name string, exists bool) {
 	for _, v := range pod.Volumes {
-		if v.holds(class) {
+		if class != "" && v.class() == class {
 			return v.Name, true
 		}
 	}
 	return freeVolumeName(pod), false
 }
 
-func (v Volume) holds(class string) bool {
-	return class != "" && v.CSI != nil && v.CSI.Driver == secretsstore.DriverName && v.CSI.Attributes[secretsstore.ClassAttribute] == class
+// outdated answers the place of a volume of ours that came with the pod, from a
+// copy of an injected one, and holds another class than the pod is to have; -1:
+// there is none.
+func outdated(pod PodSpec) int {
+	return slices.IndexFunc(pod.Volumes, func(v Volume) bool {
+		return (v.Name == volumeName || strings.HasPrefix(v.Name, volumeName+"-")) && annotation.IsGenerated(v.class())
+	})
+}
+
+// class is the SecretProviderClass of a volume of the driver's, "" of any other.
+func (v Volume) class() string {
+	if v.CSI == nil || v.CSI.Driver != secretsstore.DriverName {
+		return ""
+	}
+	return v.CSI.Attributes[secretsstore.ClassAttribute]
 }
 
 // writable tells of a volume that the driver will refuse to mount.
