@@ -142,12 +142,20 @@ func (t *teller) examined(w *workload, h health) {
 	}
 	if unheard := strings.Join(h.unheard, ", "); t.standing(w.UID, reasonNotCopied, unheard) {
 		t.event(w, warning, reasonNotCopied, fmt.Sprintf(
-			"On a %s itself nothing is asked for by %s, which the webhook does not copy from there: annotate its pod template",
-			w.kind.Kind, unheard))
+			"On %s nothing is asked for by %s, which the webhook does not copy from there: annotate the pod template",
+			w.itself(), unheard))
 	}
 	if t.standing(w.UID, reasonNotStarting, h.hinders) { // one pod for all that are hindered by the same
 		t.event(w, warning, reasonNotStarting, doesNotStart(h.slow, h.hinders))
 	}
+}
+
+// itself says what annotations stand on that are not on the pod template.
+func (w *workload) itself() string {
+	if w.owner.uid == "" {
+		return fmt.Sprintf("a %s itself", w.kind.Kind)
+	}
+	return fmt.Sprintf("a %s of %s %s, which shapes it,", w.kind.Kind, w.owner.kind, w.owner.name)
 }
 
 // few lists the first three.

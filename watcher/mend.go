@@ -81,14 +81,15 @@ func throughWebhook(kind schema.GroupVersionKind) bool {
 }
 
 // unheard answers the keys of annotations that ask for nothing where they
-// stand: the webhook does not copy them into the template.
+// stand: the webhook does not copy them into the template, and that does not say
+// the same by itself. A Deployment's annotations are on its ReplicaSets as well.
 func (w *workload) unheard() []string {
-	if throughWebhook(w.kind) || w.kind == pods {
+	if heard := throughWebhook(w.kind) && w.owner.uid == ""; heard || w.kind == pods || w.kind == replicaSets {
 		return nil
 	}
 	var keys []string
 	for _, row := range annotation.Table {
-		if _, set := w.Annotations[row.Key]; set && row.ShapesPods() {
+		if value, set := w.Annotations[row.Key]; set && row.ShapesPods() && w.template[row.Key] != value {
 			keys = append(keys, row.Key)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"keyroll.dev/internal/annotation"
 )
@@ -117,6 +118,60 @@ func TestWhatTheWebhookDoesNotCopyIsToldOnce(t *testing.T) {
 		if n := len(c.patches()); n > 30 {
 			t.Errorf("%d patches in 204 minutes", n)
 		}
+		if diff := cmp.Diff([]string{"Warning AnnotationsNotCopied Deployment/web"}, c.events()); diff != "" {
+			t.Errorf("events (-want +got)\n%s", diff)
+		}
+	})
+}
+
+func TestUnheard(t *testing.T) {
+	shop := schema.GroupVersionKind{Group: "example.com", Version: "v1", Kind: "Shop"}
+	with := func(m metav1.ObjectMeta, owned bool, annotations map[string]string) metav1.ObjectMeta {
+		m.Annotations, m.OwnerReferences = annotations, nil
+		if owned {
+			controlledBy(&m, shop, "bakery")
+		}
+		return m
+	}
+	asks := map[string]string{annotation.Objects: "a", annotation.Restart: "never"}
+	tests := map[string]struct {
+		owned        bool
+		on, template map[string]string
+		replicaSet   bool
+		want         []string
+	}{
+		"the webhook copies from what nobody owns":                {on: asks},
+		"what a controller owns is kept from the webhook":         {owned: true, on: asks, want: []string{annotation.Objects}},
+		"what the template says too is heard there":               {owned: true, on: asks, template: asks},
+		"what the template says otherwise is heard there alone":   {owned: true, on: asks, template: map[string]string{annotation.Objects: "b"}, want: []string{annotation.Objects}},
+		"a ReplicaSet of its own is heard":                        {replicaSet: true, on: asks},
+		"a Deployment's annotations are copied to its ReplicaSet": {replicaSet: true, owned: true, on: asks},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			d, r := deployment(), replicaSet("web-1", "1")
+			d.ObjectMeta, r.ObjectMeta = with(d.ObjectMeta, test.owned, test.on), with(r.ObjectMeta, test.owned, test.on)
+			d.Spec.Template.Annotations = test.template
+			w := lens{}.deployment(d)
+			if test.replicaSet {
+				w = lens{}.workload(replicaSets, &r.ObjectMeta, &r.Spec.Template)
+			}
+			if diff := cmp.Diff(test.want, w.unheard()); diff != "" {
+				t.Errorf("unheard (-want +got)\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestAnnotationsOnWhatAnOperatorOwns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		owned := deployment(func(d *appsv1.Deployment) {
+			controlledBy(&d.ObjectMeta, schema.GroupVersionKind{Group: "example.com", Version: "v1", Kind: "Shop"}, "bakery")
+			d.Annotations[annotation.Objects] = "db-password"
+		})
+		c := start(t, []runtime.Object{enabledNamespace(), owned})
+		defer c.stop()
+		time.Sleep(24 * time.Hour)
 		if diff := cmp.Diff([]string{"Warning AnnotationsNotCopied Deployment/web"}, c.events()); diff != "" {
 			t.Errorf("events (-want +got)\n%s", diff)
 		}
