@@ -82,3 +82,29 @@ func TestHelmRefusesValues(t *testing.T) {
 		})
 	}
 }
+
+// A replica that is killed while it answers costs pods their admission.
+func TestHelmRefusesAnEndThatComesTooSoon(t *testing.T) {
+	const drain, linger, grace = "webhook.drain=", "webhook.linger=", "webhook.terminationGracePeriodSeconds="
+	tests := map[string]struct {
+		set    string
+		refuse bool
+	}{
+		"a longer drain alone":            {drain + "1m", true},
+		"the longest drain alone":         {drain + "18s", false},
+		"a second more":                   {drain + "19s", true},
+		"the longest time to linger":      {linger + "1m47s", false},
+		"a tenth of a second more":        {linger + "1m47s100ms", true},
+		"both, with an end that fits":     {drain + "0.5m," + linger + "0.01h," + grace + "76", false},
+		"both, with an end a second less": {drain + "0.5m," + linger + "0.01h," + grace + "75", true},
+		"an earlier end alone":            {grace + "104", true},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, err := helm(t, nil, "template", "keyroll", chartFolder(t), "--namespace="+namespace, "--kube-version=1.30.0", "--set="+tc.set)
+			if tc.refuse && (err == nil || !strings.Contains(err.Error(), "webhook.terminationGracePeriodSeconds is less than")) || !tc.refuse && err != nil {
+				t.Errorf("helm template --set=%s: %v, want refused %t", tc.set, err, tc.refuse)
+			}
+		})
+	}
+}

@@ -90,6 +90,16 @@ resources:
   {{- toYaml .values.resources | nindent 2 }}
 {{- end -}}
 
+{{/* The seconds of a duration such as 1m30s. */}}
+{{- define "keyroll.seconds" -}}
+{{- $seconds := 0.0 -}}
+{{- range regexFindAll "[0-9.]+(ms|s|m|h)" . -1 -}}
+{{- $unit := regexFind "[a-z]+" . -}}
+{{- $seconds = addf $seconds (mulf (trimSuffix $unit .) (get (dict "ms" 0.001 "s" 1 "m" 60 "h" 3600) $unit)) -}}
+{{- end -}}
+{{- $seconds -}}
+{{- end -}}
+
 {{/* Namespaces that the webhooks never see. The last two expressions are those that
      AKS's admissions enforcer adds to every configuration: with them there already,
      it has nothing to write, and nobody fights over the field. */}}
