@@ -33,8 +33,8 @@ type Plan struct {
 	Problems annotation.Problems
 	// Warnings are for the user: what is odd, or may be right only later.
 	Warnings []string
-	// Unsettled: something outside of the pod is missing or wrong, so a later
-	// look at namespace, accounts and classes may come to another plan.
+	// Unsettled: something that the pod needs is missing or wrong outside of it, so
+	// a later look at namespace, accounts and classes may come to another plan.
 	Unsettled bool
 	Record    dependency.Record
 
@@ -140,8 +140,7 @@ func (d *draft) resolve() {
 	if !exists {
 		blame(missing, name)
 	}
-	d.p.Unsettled = !exists || len(wrong)+len(missing) > 0
-	d.foundOnNamespace(wrong, func(key string) bool {
+	onNamespace := d.foundOnNamespace(wrong, func(key string) bool {
 		switch key {
 		case annotation.ServiceAccount:
 			return d.settings.ServiceAccount == "" && name == dependency.DefaultAccount
@@ -150,6 +149,7 @@ func (d *draft) resolve() {
 		}
 		return about(missing, key)
 	})
+	d.p.Unsettled = !exists || onNamespace || len(missing) > 0
 	d.found(Unresolved, conflict)
 	d.found(Unresolved, missing)
 	d.p.Record = record
@@ -167,7 +167,8 @@ func about(problems annotation.Problems, key string) bool {
 // foundOnNamespace takes down what is wrong on the namespace. Nobody is told at
 // once who writes there, and all of its pods would pay for one slip: so it is a
 // problem only for those that need the very thing, and a warning for the others.
-func (d *draft) foundOnNamespace(wrong annotation.Problems, needed func(key string) bool) {
+// It answers whether there is a problem.
+func (d *draft) foundOnNamespace(wrong annotation.Problems, needed func(key string) bool) bool {
 	var problems annotation.Problems
 	for _, p := range wrong {
 		if !needed(p.Key) {
@@ -178,6 +179,7 @@ func (d *draft) foundOnNamespace(wrong annotation.Problems, needed func(key stri
 		problems = append(problems, p)
 	}
 	d.found(BadNamespace, problems)
+	return len(problems) > 0
 }
 
 // blame puts a missing ServiceAccount before the problems that it causes.

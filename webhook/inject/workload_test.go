@@ -40,3 +40,33 @@ func TestUnsettled(t *testing.T) {
 		})
 	}
 }
+
+// A slip on a namespace stays there until somebody mends it: only those wait for
+// that who need it.
+func TestASlipOnTheNamespaceIsWaitedForWhereItMatters(t *testing.T) {
+	const own = `"keyroll.dev/vault":"own-kv",`
+	tests := map[string]struct {
+		key, value string
+		own        string // annotations of the pod's
+		account    string
+		want       bool
+	}{
+		"an unknown key":                           {"keyroll.dev/owner", "team-a", own, "web", false},
+		"a vault that the pod does not take":       {"keyroll.dev/vault", "shop_kv", own, "web", false},
+		"a vault that it takes":                    {"keyroll.dev/vault", "shop_kv", "", "web", true},
+		"allowed vaults, its own among them":       {"keyroll.dev/allowed-vaults", "own-kv, a_b", own, "web", false},
+		"allowed vaults, its own not among them":   {"keyroll.dev/allowed-vaults", "a_b", own, "web", true},
+		"an account, where the pod names one":      {"keyroll.dev/service-account", "A_B", own, "web", false},
+		"an account, where it would take this one": {"keyroll.dev/service-account", "A_B", own + `"keyroll.dev/client-id":"22222222-2222-2222-2222-222222222222",`, "default", true},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			c := newCluster(t)
+			c.namespace.Annotations[tc.key] = tc.value
+			p := c.plan(t, []byte(`{"metadata":{"annotations":{`+tc.own+`"keyroll.dev/objects":"db-password"}},"spec":{"serviceAccountName":"`+tc.account+`","containers":[{"name":"app"}]}}`))
+			if p.Unsettled != tc.want || tc.want != (len(p.Problems) > 0) {
+				t.Errorf("unsettled: %v, problems %v, want %v", p.Unsettled, p.Problems, tc.want)
+			}
+		})
+	}
+}
