@@ -35,10 +35,10 @@ func annotationsPage(t *testing.T) string {
 var session = regexp.MustCompile(`(?m)^    \$ kubectl (.*)\n((?:    [^$].*\n)+)`)
 
 // TestInjectPrintedSessions types what docs/annotations.md types, at a
-// Deployment web.
+// Deployment web, whose ServiceAccount has an identity.
 func TestInjectPrintedSessions(t *testing.T) {
 	t.Parallel()
-	s := prepare(t, "printed-sessions")
+	s := prepare(t, "printed-sessions", func(n *corev1.Namespace) { n.Annotations[annotation.ServiceAccount] = account })
 	s.do(deployment.object(nil, nil), "apply", "-f", "-")
 	sessions := session.FindAllStringSubmatch(annotationsPage(t), -1)
 	if len(sessions) == 0 {
