@@ -55,10 +55,6 @@ const (
 	CausePrefix = "keyroll: "
 )
 
-// IsGenerated reports whether a class or Secret has a name that Keyroll makes for
-// it, and that nobody else may give one.
-func IsGenerated(name string) bool { return isGenerated(name) }
-
 // InjectionLabel on a namespace with the value InjectionEnabled opts it in.
 const (
 	InjectionLabel   = Prefix + "injection"

@@ -21,7 +21,7 @@ func TestNamesAreSpelledAsTheirRules(t *testing.T) {
 		"a vault's name":      {`^[A-Za-z][0-9A-Za-z-]{1,22}[0-9A-Za-z]$`, isVaultName, []string{"shop-kv", "a-1", strings.Repeat("a", 24)}},
 		"a GUID":              {`^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`, isGUID, []string{hex8 + "-0000-1111-aaaa-" + hex8 + "ffff"}},
 		"a directory":         {`^[0-9A-Za-z]([0-9A-Za-z.-]{0,251}[0-9A-Za-z])?$`, isTenant, []string{"contoso.onmicrosoft.com", "a", strings.Repeat("a", 253)}},
-		"a generated name":    {`^keyroll-[0-9a-f]{32}$`, isGenerated, []string{"keyroll-" + hash}},
+		"a generated name":    {`^keyroll-[0-9a-f]{32}$`, IsGenerated, []string{"keyroll-" + hash}},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {

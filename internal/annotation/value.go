@@ -32,9 +32,9 @@ func isGUID(s string) bool {
 
 func isTenant(s string) bool { return dotted.spell(s, 1, 253) && alphanumeric.enclose(s) }
 
-// isGenerated: such names are Keyroll's alone. A person's Secret or class of such
-// a name would meet the generated one sooner or later.
-func isGenerated(s string) bool {
+// IsGenerated reports whether a class or Secret has a name that Keyroll makes. Such
+// names are Keyroll's alone: a person's would meet the generated one sooner or later.
+func IsGenerated(s string) bool {
 	hash, ok := strings.CutPrefix(s, "keyroll-")
 	return ok && hexadecimal.spell(hash, 32, 32) && strings.ToLower(hash) == hash
 }
@@ -78,14 +78,14 @@ func checkName(what string) check {
 }
 
 func checkSecret(v string) error {
-	if isGenerated(v) {
+	if IsGenerated(v) {
 		return errors.New("is kept for names that Keyroll generates; choose another")
 	}
 	return checkName("Secret")(v)
 }
 
 func checkClass(v string) error {
-	if isGenerated(v) {
+	if IsGenerated(v) {
 		return errors.New("is a class that Keyroll generates; write keyroll.dev/objects instead of naming it")
 	}
 	return checkName("SecretProviderClass")(v)
