@@ -1,6 +1,7 @@
 package watcher
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"time"
@@ -74,22 +75,25 @@ func (c *Controller) lookAt(p *pod) {
 	}
 }
 
-// lookAtOwner has the workload looked at that is responsible for what the owner controls.
-func (c *Controller) lookAtOwner(namespace string, o owner) {
-	if w := c.caches.follow(namespace, o); w != nil {
-		c.workloads.Add(w.key())
+// lookAtOwners has the workload looked at that is responsible for what the owner
+// controls, and that of the owner before, which counts what it let go no more.
+func (c *Controller) lookAtOwners(namespace string, before, after owner) {
+	owners := []owner{before, after}
+	if before == after {
+		owners = owners[1:] // nearly always
+	}
+	for _, o := range owners {
+		if w := c.caches.follow(namespace, o); w != nil {
+			c.workloads.Add(w.key())
+		}
 	}
 }
 
-// workloadChanged has the owner before looked at as well: it counts what it let go no more.
 func (c *Controller) workloadChanged(before, after *workload) {
 	c.provider.workloadChanged(before, after)
-	for _, w := range []*workload{before, after} {
-		if w != nil {
-			c.workloads.Add(w.key())
-			c.lookAtOwner(w.Namespace, w.owner)
-		}
-	}
+	first, last := cmp.Or(before, after), cmp.Or(after, before)
+	c.workloads.Add(last.key())
+	c.lookAtOwners(last.Namespace, first.owner, last.owner)
 	// While nothing changes in what it lacks it has its turn already, at its own pace.
 	if after != nil && after.lacking() && (before == nil || !before.lacking() || !sameAnnotations(before, after)) {
 		c.mender.queue.Add(after.key())
@@ -106,11 +110,8 @@ func (c *Controller) revisionChanged(before, after *revision) {
 	if was, is := aloneOf(before), aloneOf(after); was != nil || is != nil {
 		c.workloadChanged(was, is)
 	}
-	for _, r := range []*revision{before, after} {
-		if r != nil {
-			c.lookAtOwner(r.Namespace, r.owner)
-		}
-	}
+	first, last := cmp.Or(before, after), cmp.Or(after, before)
+	c.lookAtOwners(last.Namespace, first.owner, last.owner)
 }
 
 func aloneOf(r *revision) *workload {
@@ -125,10 +126,7 @@ func (c *Controller) nodeChanged(before, after *node) {
 	if before != nil && after != nil && before.ready == after.ready {
 		return
 	}
-	last := after
-	if last == nil {
-		last = before
-	}
+	last := cmp.Or(after, before)
 	for _, p := range c.caches.pods.by(byNode, last.Name) {
 		c.lookAt(p)
 	}
@@ -148,10 +146,7 @@ func (c *Controller) mountFailed(_, after *mountFailure) {
 
 func (c *Controller) podChanged(before, after *pod) {
 	c.provider.podChanged(before, after)
-	last := after
-	if last == nil {
-		last = before
-	}
+	last := cmp.Or(after, before)
 	c.lookAt(last)
 	if before != nil && before.owner != last.owner {
 		c.lookAt(before) // adopted or let go: who had it counts it no more
@@ -231,10 +226,7 @@ func (c *Controller) namespaceChanged(before, after *namespace) {
 	if before != nil && after != nil && before.same(after) {
 		return
 	}
-	last := after
-	if last == nil {
-		last = before
-	}
+	last := cmp.Or(after, before)
 	if after == nil {
 		c.seen.forget(last.Name)
 	}
@@ -255,10 +247,7 @@ func (c *Controller) accountChanged(before, after *account) {
 	if before != nil && after != nil && maps.Equal(before.Annotations, after.Annotations) {
 		return
 	}
-	last := after
-	if last == nil {
-		last = before
-	}
+	last := cmp.Or(after, before)
 	if before == nil && len(after.Annotations) == 0 {
 		return // says nothing, as before it existed
 	}
