@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"regexp"
+	"strconv"
 	"time"
 
 	"keyroll.dev/e2e/cluster"
@@ -76,6 +78,22 @@ func (p *Process) Metrics(ctx context.Context) (cluster.Metrics, error) {
 		return nil, err
 	}
 	return cluster.ParseMetrics(body)
+}
+
+var heapAlloc = regexp.MustCompile(`(?m)^# HeapAlloc = (\d+)$`)
+
+// HeapInUse is how many bytes are in use on the heap after a collection, of a process
+// that was started with --pprof.
+func (p *Process) HeapInUse(ctx context.Context) (int64, error) {
+	body, status, err := p.get(ctx, "/debug/pprof/heap?gc=1&debug=1")
+	if err != nil {
+		return 0, err
+	}
+	found := heapAlloc.FindStringSubmatch(body)
+	if found == nil {
+		return 0, fmt.Errorf("no HeapAlloc in the profile of %s: %d, %.200s", p.Name(), status, body)
+	}
+	return strconv.ParseInt(found[1], 10, 64)
 }
 
 func (p *Process) get(ctx context.Context, path string) (body string, status int, err error) {

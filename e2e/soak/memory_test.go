@@ -3,10 +3,6 @@ package soak
 import (
 	"context"
 	"fmt"
-	"io"
-	"net/http"
-	"regexp"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -82,7 +78,10 @@ func heapOfWatcher(t *testing.T, expected int64) (least int64) {
 		if err := sleep(t.Context(), 250*time.Millisecond); err != nil {
 			t.Fatal(err)
 		}
-		got := heapInUse(t, p.ObserveAddress())
+		got, err := p.HeapInUse(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
 		if i == 0 || got < least {
 			least = got
 		}
@@ -91,33 +90,4 @@ func heapOfWatcher(t *testing.T, expected int64) (least int64) {
 		}
 	}
 	return least
-}
-
-var heapAlloc = regexp.MustCompile(`(?m)^# HeapAlloc = (\d+)$`)
-
-// heapInUse asks for the profile of the heap after a collection, and reads the total there.
-func heapInUse(t *testing.T, address string) int64 {
-	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+"/debug/pprof/heap?gc=1&debug=1", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close() //nolint:errcheck // read to its end
-	profile, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	found := heapAlloc.FindSubmatch(profile)
-	if found == nil {
-		t.Fatalf("no HeapAlloc in the profile: %s, %.200s", response.Status, profile)
-	}
-	bytes, err := strconv.ParseInt(string(found[1]), 10, 64)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return bytes
 }
