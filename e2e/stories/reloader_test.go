@@ -245,20 +245,11 @@ func (s *story) mountAtAdmission(class string) {
 		ObjectMeta: metav1.ObjectMeta{Name: policy.Name},
 		Spec: admissionv1.MutatingAdmissionPolicyBindingSpec{
 			PolicyName:     policy.Name,
-			MatchResources: &admissionv1.MatchResources{NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"kubernetes.io/metadata.name": s.ns}}},
+			MatchResources: s.here(),
 		},
 	}
-	if _, err := policies.Create(s.t.Context(), policy, metav1.CreateOptions{}); err != nil {
-		s.t.Fatal(err)
-	}
-	if _, err := bindings.Create(s.t.Context(), binding, metav1.CreateOptions{}); err != nil {
-		s.t.Fatal(err)
-	}
-	s.t.Cleanup(func() {
-		ctx := context.WithoutCancel(s.t.Context())
-		_ = bindings.Delete(ctx, policy.Name, metav1.DeleteOptions{})
-		_ = policies.Delete(ctx, policy.Name, metav1.DeleteOptions{})
-	})
+	putUp(s.t, policies, policy)
+	putUp(s.t, bindings, binding)
 	eventually(s.t, "the policy is in force", func(ctx context.Context) string {
 		made, err := s.Client().CoreV1().Pods(s.ns).Create(ctx, s.pod("probe"), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 		switch {

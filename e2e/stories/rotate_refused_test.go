@@ -59,21 +59,12 @@ func (s *story) freeze(t *testing.T, name string) (thaw func()) {
 		Spec: admissionv1.ValidatingAdmissionPolicyBindingSpec{
 			PolicyName:        policy.Name,
 			ValidationActions: []admissionv1.ValidationAction{admissionv1.Deny},
-			MatchResources:    &admissionv1.MatchResources{NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"kubernetes.io/metadata.name": s.ns}}},
+			MatchResources:    s.here(),
 		},
 	}
-	if _, err := policies.Create(t.Context(), policy, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := bindings.Create(t.Context(), binding, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	thaw = func() {
-		ctx := context.WithoutCancel(t.Context())
-		_ = bindings.Delete(ctx, policy.Name, metav1.DeleteOptions{})
-		_ = policies.Delete(ctx, policy.Name, metav1.DeleteOptions{})
-	}
-	t.Cleanup(thaw)
+	drop := putUp(t, policies, policy)
+	unbind := putUp(t, bindings, binding)
+	thaw = func() { unbind(); drop() }
 	eventually(t, "the policy is in force", func(ctx context.Context) string {
 		_, err := s.Kubectl(ctx, "set", "image", "deployment/"+name, "app=shop/app:2", "--namespace="+s.ns, "--dry-run=server")
 		if err == nil || !strings.Contains(err.Error(), "frozen for the season") {

@@ -136,21 +136,12 @@ func (s *story) strip(t *testing.T) (allow func()) {
 		ObjectMeta: metav1.ObjectMeta{Name: policy.Name},
 		Spec: admissionv1.MutatingAdmissionPolicyBindingSpec{
 			PolicyName:     policy.Name,
-			MatchResources: &admissionv1.MatchResources{NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"kubernetes.io/metadata.name": s.ns}}},
+			MatchResources: s.here(),
 		},
 	}
-	if _, err := policies.Create(t.Context(), policy, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := bindings.Create(t.Context(), binding, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	allow = func() {
-		ctx := context.WithoutCancel(t.Context())
-		_ = bindings.Delete(ctx, policy.Name, metav1.DeleteOptions{})
-		_ = policies.Delete(ctx, policy.Name, metav1.DeleteOptions{})
-	}
-	t.Cleanup(allow)
+	drop := putUp(t, policies, policy)
+	unbind := putUp(t, bindings, binding)
+	allow = func() { unbind(); drop() }
 	eventually(t, "the policy is in force", func(ctx context.Context) string {
 		probe := s.deployment("probe", 1, nil)
 		probe.Spec.Template.Annotations = map[string]string{annotation.Content: "probe-1"}
