@@ -145,15 +145,6 @@ func (a *addition) addMount(pod PodSpec, volume, path string, asked annotation.S
 	return nil
 }
 
-// beneath answers where p is in the directory, and whether it is.
-func (s PodSpec) beneath(p, directory string) (rest string, ok bool) {
-	clean := rooted
-	if s.OS != nil && s.OS.Name == "windows" {
-		clean = windowsPath
-	}
-	return strings.CutPrefix(clean(p), clean(directory)+"/")
-}
-
 // mayBeFile tells whether the path in our volume can be a file of it, which
 // another may be laid over. kubelet makes the directories for mounts in a volume
 // of its own, but not in one of CSI (kubernetes v1.37.2 pkg/volume/util/nested_volumes.go),

@@ -54,14 +54,21 @@ func freeVolumeName(pod PodSpec) string {
 }
 
 // samePath tells whether two mount paths are one directory in the container.
-// On Windows the kubelet puts a path without a drive on C:
-// (kubernetes v1.37.2 pkg/volume/util/util.go, MakeAbsolutePath), and case
-// does not tell paths apart.
-func (s PodSpec) samePath(a, b string) bool {
+func (s PodSpec) samePath(a, b string) bool { return s.clean(a) == s.clean(b) }
+
+// beneath answers where p is in the directory, and whether it is.
+func (s PodSpec) beneath(p, directory string) (rest string, ok bool) {
+	return strings.CutPrefix(s.clean(p), s.clean(directory)+"/")
+}
+
+// clean is the form of a mount path that tells directories apart. On Windows the
+// kubelet puts a path without a drive on C: (kubernetes v1.37.2
+// pkg/volume/util/util.go, MakeAbsolutePath), and case does not tell paths apart.
+func (s PodSpec) clean(p string) string {
 	if s.OS != nil && s.OS.Name == "windows" {
-		return windowsPath(a) == windowsPath(b)
+		return windowsPath(p)
 	}
-	return rooted(a) == rooted(b)
+	return rooted(p)
 }
 
 // rooted cleans a path. One that is clean already, as nearly all are, is answered as it is.
