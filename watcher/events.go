@@ -91,8 +91,15 @@ const tellAgain = 10 * time.Minute
 // no harm, growing for ever is.
 const maxTold = 20000
 
-// maxWhy bounds what is repeated of the API server's answer.
+// maxWhy bounds what is repeated of what others wrote, such as the API server's answer.
 const maxWhy = 500
+
+func shortened(why string) string {
+	if len(why) > maxWhy {
+		return strings.ToValidUTF8(why[:maxWhy], "") + "..."
+	}
+	return why
+}
 
 // eventSink is where client-go's recorders write Events to.
 type eventSink struct{ kube *kube.Client }
@@ -244,10 +251,7 @@ func (t *teller) stuck(w *workload, d rollout.Decision, stuck bool, why func() s
 }
 
 func (t *teller) refused(w *workload, err error) {
-	why := err.Error()
-	if len(why) > maxWhy {
-		why = strings.ToValidUTF8(why[:maxWhy], "") + "..."
-	}
+	why := shortened(err.Error())
 	if t.standing(w.UID, reasonRefused, w.stamp()+why) {
 		t.event(w, warning, reasonRefused, "The rollout was refused, it is tried again: "+why)
 	}

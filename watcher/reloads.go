@@ -230,10 +230,7 @@ func (c *caches) usesOf(w *workload) uses {
 
 // unhonored tells it.
 func (t *teller) unhonored(w *workload, lines []string) {
-	text := strings.Join(lines, "; ")
-	if len(text) > maxWhy {
-		text = strings.ToValidUTF8(text[:maxWhy], "") + "..."
-	}
+	text := shortened(strings.Join(lines, "; "))
 	if t.standing(w.UID, reasonNotHonored, text) {
 		t.event(w, warning, reasonNotHonored, "Reloader's annotations are honored but for this: "+text)
 	}
