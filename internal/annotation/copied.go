@@ -22,3 +22,12 @@ func Copied(template map[string]string) []string {
 	}
 	return keys
 }
+
+// CopiedList is the value of FromWorkload that lists keys.
+func CopiedList(keys []string) string {
+	names := make([]string, len(keys))
+	for i, key := range keys {
+		names[i] = strings.TrimPrefix(key, Prefix)
+	}
+	return strings.Join(names, ",")
+}

@@ -43,7 +43,7 @@ func (w *Workload) follow(old *Workload) (template map[string]string, warnings [
 		}
 	}
 	if len(f.copied) > 0 {
-		f.template[annotation.FromWorkload] = strings.Join(f.copied, ",")
+		f.template[annotation.FromWorkload] = annotation.CopiedList(f.copied)
 	}
 	return f.template, f.warnings
 }
@@ -55,7 +55,7 @@ type following struct {
 	before   []string        // listed before the update
 	claimed  map[string]bool // keys that a manifest claims for the template; nil until it is asked for
 	template map[string]string
-	copied   []string // without prefix
+	copied   []string
 	warnings []string
 }
 
@@ -73,7 +73,7 @@ func (f *following) key(key string) {
 		}
 		f.template[key] = wanted
 		if there || !f.claims(key) || f.claims(annotation.FromWorkload) { // else it would be the template's own the next time
-			f.copied = append(f.copied, strings.TrimPrefix(key, annotation.Prefix))
+			f.copied = append(f.copied, key)
 		}
 	case there:
 		delete(f.template, key)
@@ -150,13 +150,13 @@ func (w *Workload) kept(old *Workload) map[string]string {
 			template[row.Key] = value
 		}
 		if lost || slices.Contains(listed, row.Key) {
-			copied = append(copied, strings.TrimPrefix(row.Key, annotation.Prefix))
+			copied = append(copied, row.Key)
 		}
 	}
 	if len(template) == len(have) {
 		return have
 	}
-	template[annotation.FromWorkload] = strings.Join(copied, ",")
+	template[annotation.FromWorkload] = annotation.CopiedList(copied)
 	return template
 }
 
