@@ -172,6 +172,9 @@ func restart(ctx context.Context, s *scene) error {
 	if err := shared.RestartAPIServer(ctx); err != nil {
 		return err
 	}
+	if err := s.caller.watches(ctx); err != nil {
+		return err
+	}
 	// Those that were replaced have nobody left to wait for.
 	if err := s.replicas.ended(ctx); err != nil {
 		return err

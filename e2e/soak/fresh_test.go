@@ -62,6 +62,26 @@ func (c *caller) entry() (*admissionregistrationv1.MutatingWebhook, error) {
 	return nil, errors.New("the configuration has no entry for pods")
 }
 
+// watches waits until the caller sees changes of the configuration at once again. An
+// API server that has restarted does from its start, a client like us only when it
+// has connected again, for which it takes its time.
+func (c *caller) watches(ctx context.Context) error {
+	const mark = "e2e/watched"
+	patch := fmt.Sprintf(`{"metadata": {"annotations": {%q: %q}}}`, mark, time.Now())
+	marked, err := shared.Client().AdmissionregistrationV1().MutatingWebhookConfigurations().Patch(
+		ctx, configurationName, types.MergePatchType, []byte(patch), metav1.PatchOptions{FieldManager: "another-writer"})
+	if err != nil {
+		return err
+	}
+	return until(ctx, "the caller watches the configuration", func() string {
+		object, exists, err := c.configuration.GetStore().GetByKey(configurationName)
+		if err != nil || !exists || object.(*admissionregistrationv1.MutatingWebhookConfiguration).Annotations[mark] != marked.Annotations[mark] {
+			return fmt.Sprintf("its configuration is an older one; error %v", err)
+		}
+		return ""
+	})
+}
+
 // call sends one review on a connection of its own.
 func (c *caller) call(ctx context.Context) (outcome, string) {
 	if err := c.tryCall(ctx); err != nil {
